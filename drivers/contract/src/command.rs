@@ -1,0 +1,97 @@
+//! What the gateway asks of a driver, and the one answer each command gets.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::{DeviceId, PointId, Value};
+
+/// What is to be done with a point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Read it now; the reading goes its usual way, the answer carries the value.
+    Read,
+    /// Write it. The gateway has checked the point's write rule already.
+    Write {
+        /// The value, in the point's own unit: scale and offset are the driver's to undo.
+        value: Value,
+        /// Whether the device has to confirm: a Modbus point is read back, a MySensors node is
+        /// asked for its echo.
+        verify: bool,
+    },
+}
+
+/// A command on its way to the driver that owns the device.
+#[derive(Debug)]
+pub struct Command {
+    /// The device to address.
+    pub device: DeviceId,
+    /// The point on it.
+    pub point: PointId,
+    /// What to do.
+    pub action: Action,
+    /// Past this moment the command must not reach the device any more.
+    pub deadline: Instant,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// How a command ended.
+pub type Answer = Result<Done, CommandError>;
+
+/// What a command that reached its device did there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Done {
+    /// What was put on the wire, as a value of the point: after rounding to what the device holds.
+    pub written: Option<Value>,
+    /// What the device was seen to hold: read back, echoed, or read.
+    pub observed: Option<Value>,
+}
+
+/// Why a command was not carried out, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The link is down: nothing was sent.
+    #[error("the link is offline: {0}")]
+    Offline(String),
+    /// The deadline passed before the command could be sent: it will not be.
+    #[error("the deadline passed before the command could be sent")]
+    Expired,
+    /// It was sent and the device did not answer: it may or may not have acted.
+    #[error("the device did not answer: {0}")]
+    NoAnswer(String),
+    /// The device, or the driver on its behalf, said no.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The device holds something other than what was written.
+    #[error("written, but the device holds {0}")]
+    NotHeld(String),
+    /// The driver dropped the command unanswered, as when its session ended under it.
+    #[error("the session ended before the command was answered")]
+    Abandoned,
+}
+
+impl Command {
+    /// A command and the place where its answer will be.
+    pub fn new(device: DeviceId, point: PointId, action: Action, deadline: Instant) -> (Self, PendingAnswer) {
+        let (reply, answer) = oneshot::channel();
+        (Self { device, point, action, deadline, reply }, PendingAnswer(answer))
+    }
+
+    /// Takes `self`, so a command is answered once. Dropped without an answer,
+    /// it reaches the asker as [`CommandError::Abandoned`].
+    pub fn answer(self, answer: Answer) {
+        // An asker that has gone away is no concern of the driver's.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The asker's end of a [`Command`].
+#[derive(Debug)]
+pub struct PendingAnswer(oneshot::Receiver<Answer>);
+
+impl PendingAnswer {
+    /// Waits for the answer. The driver bounds this wait: it answers within one exchange of
+    /// the deadline, or drops the command.
+    pub async fn wait(self) -> Answer {
+        self.0.await.unwrap_or(Err(CommandError::Abandoned))
+    }
+}

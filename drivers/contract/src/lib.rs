@@ -1,0 +1,68 @@
+//! What a driver and the gateway say to each other.
+//!
+//! A driver owns one link (one bus, one serial port, one adapter). It turns what the devices on
+//! that link say into [`Reading`]s, obeys [`Command`]s, and says how it is by [`Health`]. All of
+//! that goes through its [`Port`]. A driver knows this crate and nothing else of wharf, so it can
+//! be understood, tested and replaced alone.
+//!
+//! - [`reading`]: values, qualities, readings and the names they carry.
+//! - [`command`]: what the gateway asks of a driver, and the answer.
+//! - [`catalogue`]: which points a driver knows before it has heard any of them.
+//! - [`port`]: the channel pair between the two sides.
+//! - [`settings`]: how a driver declares its part of the site file, once, for decoder and schema.
+
+pub mod catalogue;
+pub mod command;
+pub mod port;
+pub mod reading;
+pub mod settings;
+
+pub use async_trait::async_trait;
+pub use catalogue::{PointInfo, WriteRule};
+pub use command::{Action, Answer, Command, CommandError, Done};
+pub use port::{Event, Health, LinkEvent, Port, PortEnd};
+pub use reading::{DeviceId, Labels, LinkId, PointId, Quality, Reading, Unit, Value};
+
+/// Any error, boxed: what a driver's own error becomes on its way to the supervisor.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Owns one link: one BLE adapter, one Modbus bus, one serial port.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// The name the site file gives this link, such as `boiler-room`.
+    fn name(&self) -> &LinkId;
+
+    /// The protocol, as the site file spells its section: `modbus`, `mysensors`.
+    fn kind(&self) -> &'static str;
+
+    /// The points that are known from the site file alone. Commands are checked against it, so a
+    /// point that is not listed here, or is listed without a write rule, is never written.
+    fn catalogue(&self) -> Vec<PointInfo>;
+
+    /// Runs one session: connect, then read and obey commands until the link
+    /// drops or the gateway stops. Returns `Ok` only after a requested stop.
+    async fn run(&self, port: &mut Port) -> Result<(), DriverError>;
+}
+
+/// Why a session ended. The variants are what the supervisor does next.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Worth another try: an unplugged cable, a timeout, an adapter switched off.
+    #[error("{0}")]
+    Lost(#[source] BoxError),
+    /// Trying again cannot help: no permission, a port of the wrong kind.
+    #[error("{0}")]
+    Fatal(#[source] BoxError),
+}
+
+impl DriverError {
+    /// A session that ended for a reason that may pass by itself.
+    pub fn lost(error: impl Into<BoxError>) -> Self {
+        Self::Lost(error.into())
+    }
+
+    /// A session that no retry can mend.
+    pub fn fatal(error: impl Into<BoxError>) -> Self {
+        Self::Fatal(error.into())
+    }
+}

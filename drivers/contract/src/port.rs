@@ -1,0 +1,206 @@
+//! A driver's whole world: events out, commands in, health, and the request to stop.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Command, CommandError, DeviceId, LinkId, Reading};
+
+/// How many commands may wait for one driver; one more is answered as refused.
+pub const COMMANDS_WAITING: usize = 64;
+
+/// What a driver has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A point's value at a moment.
+    Reading(Reading),
+    /// A device was heard, or has stopped answering. Sent when it changes.
+    Device {
+        /// Which device.
+        device: DeviceId,
+        /// Whether it answers.
+        alive: bool,
+        /// Why not, in words.
+        reason: Option<String>,
+    },
+}
+
+/// How a link is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// On the way to the first exchange.
+    Connecting,
+    /// The link works.
+    Online,
+    /// The link works, with something to know about it.
+    Degraded(String),
+    /// Lost, and being tried again.
+    Offline(String),
+    /// Given up: someone has to change something.
+    Failed(String),
+}
+
+impl Health {
+    /// Whether commands can be sent.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Online | Self::Degraded(_))
+    }
+
+    /// As it stands in payloads: `online`, `offline`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Online => "online",
+            Self::Degraded(_) => "degraded",
+            Self::Offline(_) => "offline",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The words that go with it.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Connecting | Self::Online => None,
+            Self::Degraded(reason) | Self::Offline(reason) | Self::Failed(reason) => Some(reason),
+        }
+    }
+}
+
+/// An event with the link it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkEvent {
+    /// The link.
+    pub link: LinkId,
+    /// What its driver said.
+    pub event: Event,
+}
+
+/// The driver's end.
+#[derive(Debug)]
+pub struct Port {
+    link: LinkId,
+    events: mpsc::Sender<LinkEvent>,
+    commands: mpsc::Receiver<Command>,
+    health: watch::Sender<Health>,
+    stop: CancellationToken,
+}
+
+/// The gateway's end.
+#[derive(Clone, Debug)]
+pub struct PortEnd {
+    /// Commands to the driver.
+    pub commands: mpsc::Sender<Command>,
+    /// How the link is.
+    pub health: watch::Receiver<Health>,
+}
+
+impl Port {
+    /// The pair for one link. All links share the channel of events; its senders are served in
+    /// the order they came, so a talkative link cannot shut out a quiet one.
+    pub fn new(link: LinkId, events: mpsc::Sender<LinkEvent>, stop: CancellationToken) -> (Self, PortEnd) {
+        let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
+        let (health, health_seen) = watch::channel(Health::Connecting);
+        (Self { link, events, commands, health, stop }, PortEnd { commands: command_sender, health: health_seen })
+    }
+
+    /// The link this port belongs to.
+    pub fn link(&self) -> &LinkId {
+        &self.link
+    }
+
+    /// Hands an event over. Waits while the gateway is behind, so memory does not grow; an event
+    /// that no one takes any more, because the gateway is stopping, is let go.
+    pub async fn emit(&self, event: Event) {
+        let _ = self.events.send(LinkEvent { link: self.link.clone(), event }).await;
+    }
+
+    /// The next command that is still in time. One whose deadline has passed is answered here
+    /// and never seen by the driver. Pending for ever when the gateway has no commands left to
+    /// give. Safe to drop in a `select!`: no command is lost.
+    pub async fn next_command(&mut self) -> Command {
+        loop {
+            match self.commands.recv().await {
+                Some(command) if command.deadline <= Instant::now() => command.answer(Err(CommandError::Expired)),
+                Some(command) => return command,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Answers everything that is waiting, because the link is down.
+    pub fn refuse_waiting(&mut self, reason: &str) {
+        while let Ok(command) = self.commands.try_recv() {
+            command.answer(Err(CommandError::Offline(reason.to_owned())));
+        }
+    }
+
+    /// Says how the link is. Saying the same twice is free.
+    pub fn report(&self, health: Health) {
+        self.health.send_if_modified(|current| {
+            let changed = *current != health;
+            *current = health;
+            changed
+        });
+    }
+
+    /// The request to stop: `port.stop().cancelled().await`.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Sleeps, but not past a requested stop. Returns whether the gateway goes on.
+    pub async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(time) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, PointId, Value};
+
+    fn command(deadline: Instant) -> (Command, crate::command::PendingAnswer) {
+        let write = Action::Write { value: Value::Int(1), verify: false };
+        Command::new(DeviceId::from("tank"), PointId::from("valve"), write, deadline)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_past_its_deadline_is_answered_and_never_handed_out() {
+        let (events, _events) = mpsc::channel(1);
+        let (mut port, end) = Port::new("bus".into(), events, CancellationToken::new());
+        let (late, late_answer) = command(Instant::now() + Duration::from_millis(5));
+        let (fresh, _fresh_answer) = command(Instant::now() + Duration::from_secs(60));
+        end.commands.send(late).await.unwrap();
+        end.commands.send(fresh).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+
+        let handed_out = port.next_command().await;
+
+        assert!(handed_out.deadline > Instant::now());
+        assert_eq!(late_answer.wait().await, Err(CommandError::Expired));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_command_reaches_the_asker_as_abandoned() {
+        let (dropped, answer) = command(Instant::now() + Duration::from_secs(1));
+        drop(dropped);
+        assert_eq!(answer.wait().await, Err(CommandError::Abandoned));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_down_answers_what_is_waiting_at_once() {
+        let (events, _events) = mpsc::channel(1);
+        let (mut port, end) = Port::new("bus".into(), events, CancellationToken::new());
+        let (waiting, answer) = command(Instant::now() + Duration::from_secs(60));
+        end.commands.send(waiting).await.unwrap();
+
+        port.refuse_waiting("cable unplugged");
+
+        assert_eq!(answer.wait().await, Err(CommandError::Offline("cable unplugged".into())));
+    }
+}

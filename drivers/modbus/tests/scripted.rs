@@ -1,0 +1,399 @@
+//! The driver against a counterpart that misbehaves on purpose, request by request.
+
+#![allow(clippy::unwrap_used)] // everything here is a test
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{PATIENCE, Running, start, write};
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use wharf_contract::{Action, CommandError, DriverError, Event, Health, Quality, Value};
+
+/// One request as it came over the wire.
+#[derive(Clone, Debug)]
+struct Request {
+    /// Counts from 0 over all connections.
+    number: usize,
+    transaction: [u8; 2],
+    unit: u8,
+    pdu: Vec<u8>,
+}
+
+/// What the script does about it.
+enum Reply {
+    /// These bytes, after a while.
+    Bytes(Vec<u8>, Duration),
+    /// Nothing, and the connection stays.
+    Silence,
+    /// These bytes, and the connection is closed.
+    Close(Vec<u8>),
+}
+
+impl Request {
+    /// A proper answer: each register holds the number of the request.
+    fn answer(&self) -> Vec<u8> {
+        let number = u8::try_from(self.number).unwrap();
+        let pdu = match self.pdu[0] {
+            3 => {
+                let count = self.pdu[4];
+                let mut pdu = vec![3, count * 2];
+                pdu.extend([0, number].repeat(usize::from(count)));
+                pdu
+            }
+            _ => self.pdu[..5].to_vec(),
+        };
+        self.frame(&pdu)
+    }
+
+    fn frame(&self, pdu: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(pdu.len() + 1).unwrap().to_be_bytes();
+        [&self.transaction[..], &[0, 0], &length, &[self.unit], pdu].concat()
+    }
+}
+
+fn now(bytes: Vec<u8>) -> Reply {
+    Reply::Bytes(bytes, Duration::ZERO)
+}
+
+/// A slave that acts by a script, and what it was asked.
+struct Scripted {
+    port: u16,
+    requests: mpsc::UnboundedReceiver<Request>,
+    connections: Arc<AtomicUsize>,
+    listening: JoinHandle<()>,
+}
+
+impl Scripted {
+    async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (seen, requests) = mpsc::unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
+        let script = Arc::new(script);
+        let numbers = Arc::new(AtomicUsize::new(0));
+        let listening = tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
+                let (script, seen, numbers) = (Arc::clone(&script), seen.clone(), Arc::clone(&numbers));
+                tokio::spawn(async move {
+                    let mut header = [0; 7];
+                    while socket.read_exact(&mut header).await.is_ok() {
+                        let mut pdu = vec![0; usize::from(u16::from_be_bytes([header[4], header[5]])) - 1];
+                        socket.read_exact(&mut pdu).await.unwrap();
+                        let number = numbers.fetch_add(1, Ordering::SeqCst);
+                        let request = Request { number, transaction: [header[0], header[1]], unit: header[6], pdu };
+                        let _ = seen.send(request.clone());
+                        match script(&request) {
+                            Reply::Bytes(bytes, wait) => {
+                                sleep(wait).await;
+                                let _ = socket.write_all(&bytes).await;
+                            }
+                            Reply::Silence => {}
+                            Reply::Close(bytes) => {
+                                let _ = socket.write_all(&bytes).await;
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, requests, connections, listening }
+    }
+
+    /// A driver for one device `tank` with one register `level`, writable.
+    fn drive(&self, every: &str) -> Running {
+        start(&self.link(every, json!({ "tank": device(1) })))
+    }
+
+    /// The same, with a short timeout, for scripts that do not answer.
+    fn drive_impatiently(&self, every: &str) -> Running {
+        start(&impatient(self.link(every, json!({ "tank": device(1) }))))
+    }
+
+    fn link(&self, every: &str, devices: Json) -> Json {
+        let tcp = format!("127.0.0.1:{}", self.port);
+        json!({ "tcp": tcp, "every": every, "timeout": "10s", "devices": devices })
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    async fn request(&mut self) -> Request {
+        timeout(PATIENCE, self.requests.recv()).await.expect("a request in time").expect("the slave runs")
+    }
+}
+
+fn impatient(mut link: Json) -> Json {
+    link["timeout"] = json!("500ms");
+    link
+}
+
+fn device(unit: u8) -> Json {
+    json!({ "unit": unit, "points": { "level": { "holding": 0, "write": {} } } })
+}
+
+#[tokio::test]
+async fn a_device_that_never_answers_is_told_bad_once_and_the_session_goes_on() {
+    let mut slave = Scripted::start(|_| Reply::Silence).await;
+    let mut driver = slave.drive_impatiently("50ms");
+    assert_eq!(driver.device("tank").await, (false, Some("no answer within 500ms".into())));
+    let reading = driver.reading("tank", "level").await;
+    assert_eq!((reading.quality, reading.reason.as_deref()), (Quality::Bad, Some("no answer within 500ms")));
+    let health = driver.health(|health| matches!(health, Health::Degraded(_))).await;
+    assert_eq!(health.reason(), Some("tank does not answer: no answer within 500ms"));
+
+    // The second request comes over a new connection. Its timeout brings no second event.
+    slave.request().await;
+    slave.request().await;
+    assert_eq!(slave.connections(), 2);
+    let answer = driver.command("tank", "level", Action::Read).await;
+    assert_eq!(answer, Err(CommandError::NoAnswer("no answer within 500ms".into())));
+    assert!(driver.events.try_recv().is_err(), "nothing more was told");
+    assert!(!driver.task.is_finished());
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_never_taken_for_the_next_one() {
+    // Request 0 is answered with 0, far too late. Whoever takes that for the answer to a later
+    // request reads a 0 that belongs to nobody.
+    let slave = Scripted::start(|request| {
+        let wait = if request.number == 0 { Duration::from_millis(700) } else { Duration::from_millis(1) };
+        Reply::Bytes(request.answer(), wait)
+    })
+    .await;
+    let mut driver = slave.drive_impatiently("50ms");
+    assert!(!driver.device("tank").await.0);
+    for _ in 0..5 {
+        let answer = driver.command("tank", "level", Action::Read).await.unwrap();
+        assert_ne!(answer.observed, Some(Value::Int(0)));
+        sleep(Duration::from_millis(60)).await;
+    }
+    assert_eq!(slave.connections(), 2);
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_device_recovers_at_its_first_answer() {
+    let slave =
+        Scripted::start(|request| if request.number == 0 { Reply::Silence } else { now(request.answer()) }).await;
+    let mut driver = slave.drive_impatiently("50ms");
+    assert!(!driver.device("tank").await.0);
+    assert_eq!(driver.reading("tank", "level").await.quality, Quality::Bad);
+    assert_eq!(driver.device("tank").await, (true, None));
+    // From then on it has its rhythm again, one request after the other.
+    for expected in 1..=10 {
+        assert_eq!(driver.value("tank", "level").await, Value::Int(expected));
+    }
+    driver.health(|health| *health == Health::Online).await;
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_mid_answer_costs_one_more_request_and_no_reading() {
+    let slave = Scripted::start(|request| {
+        if request.number == 1 { Reply::Close(request.answer()[..8].to_vec()) } else { now(request.answer()) }
+    })
+    .await;
+    let mut driver = slave.drive("50ms");
+    for expected in [0, 2, 3] {
+        let reading = driver.reading("tank", "level").await;
+        assert_eq!((reading.quality, reading.value), (Quality::Good, Some(Value::Int(expected))));
+    }
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_cut_off_by_a_closed_connection_is_not_sent_again() {
+    let mut slave = Scripted::start(|request| match request.pdu[0] {
+        6 => Reply::Close(Vec::new()),
+        _ => now(request.answer()),
+    })
+    .await;
+    let mut driver = slave.drive("1h");
+    driver.value("tank", "level").await;
+    let answer = driver.command("tank", "level", write(5, false)).await;
+    assert!(matches!(answer, Err(CommandError::NoAnswer(_))), "{answer:?}");
+    let after = driver.command("tank", "level", Action::Read).await;
+    assert!(after.is_ok(), "{after:?}");
+    let functions = [slave.request().await, slave.request().await, slave.request().await].map(|seen| seen.pdu[0]);
+    assert_eq!(functions, [3, 6, 3]);
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_that_is_not_answered_in_time_says_so() {
+    let slave =
+        Scripted::start(|request| if request.pdu[0] == 6 { Reply::Silence } else { now(request.answer()) }).await;
+    let mut driver = slave.drive_impatiently("1h");
+    driver.value("tank", "level").await;
+    let answer = driver.command("tank", "level", write(5, true)).await;
+    assert_eq!(answer, Err(CommandError::NoAnswer("no answer within 500ms".into())));
+    driver.stop().await;
+}
+
+/// Runs a slave that always answers in one wrong way; gives the reason of the bad reading.
+async fn reason_of(wrong: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> String {
+    let slave = Scripted::start(move |request| now(wrong(request))).await;
+    let mut driver = slave.drive_impatiently("50ms");
+    let reading = driver.reading("tank", "level").await;
+    assert_eq!((reading.quality, reading.value), (Quality::Bad, None));
+    driver.stop().await;
+    reading.reason.unwrap().to_string()
+}
+
+#[tokio::test]
+async fn what_is_no_answer_to_the_request_is_never_a_value() {
+    let foreign = |request: &Request| {
+        let mut bytes = request.answer();
+        bytes[0] ^= 0x40;
+        bytes
+    };
+    assert_eq!(reason_of(foreign).await, "the answer belongs to another request");
+    let other_unit = |request: &Request| Request { unit: 99, ..request.clone() }.answer();
+    assert_eq!(reason_of(other_unit).await, "the answer belongs to another request");
+    assert_eq!(reason_of(|request| request.frame(&[4, 2, 0, 1])).await, "the answer is to another function");
+    assert_eq!(reason_of(|request| request.frame(&[3, 0])).await, "0 items came where 1 were due");
+    assert_eq!(reason_of(|request| request.frame(&[3, 4, 0, 1, 0, 2])).await, "2 items came where 1 were due");
+    assert_eq!(reason_of(|request| request.frame(&[3, 2, 0])).await, "the answer is too short");
+    let words = reason_of(|request| request.frame(&[3, 3, 0, 1, 0])).await;
+    assert!(words.starts_with("the answer makes no sense"), "{words}");
+    let words = reason_of(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
+    assert!(!words.is_empty());
+}
+
+#[tokio::test]
+async fn an_exception_of_the_gateway_means_that_the_device_is_silent_and_keeps_the_connection() {
+    let mut slave = Scripted::start(|request| match request.unit {
+        9 => now(request.frame(&[0x83, 11])),
+        _ => now(request.answer()),
+    })
+    .await;
+    let mut driver = start(&slave.link("50ms", json!({ "tank": device(1), "gone": device(9) })));
+    let (alive, reason) = driver.device("gone").await;
+    assert_eq!((alive, reason.as_deref()), (false, Some("the gateway got no answer from the device (exception 11)")));
+    for _ in 0..10 {
+        driver.value("tank", "level").await;
+    }
+    assert_eq!(slave.connections(), 1);
+    let mut asked = [0, 0];
+    while let Ok(request) = slave.requests.try_recv() {
+        asked[usize::from(request.unit == 9)] += 1;
+    }
+    assert!(asked[1] * 3 < asked[0], "the silent device is asked less often: {asked:?}");
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_without_a_counterpart_is_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let driver = start(&json!({ "tcp": format!("127.0.0.1:{port}"), "devices": { "tank": device(1) } }));
+    let error = timeout(PATIENCE, driver.task).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(&error, DriverError::Lost(_)), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("no connection to 127.0.0.1:{port}")), "{error}");
+}
+
+#[tokio::test]
+async fn a_block_that_is_never_answered_does_not_make_its_device_silent_for_ever() {
+    // Some devices say nothing at all about an address they do not have.
+    let slave = Scripted::start(|request| match request.pdu[1..3] {
+        [0, 100] => Reply::Silence,
+        _ => now(request.frame(&[3, 2, 0, 42])),
+    })
+    .await;
+    let points = json!({ "level": { "holding": 0 }, "wrong": { "holding": 100 } });
+    let mut driver = start(&impatient(slave.link("50ms", json!({ "tank": { "unit": 1, "points": points } }))));
+    // The first silence may be the device's. After the second it is known to be the block's.
+    assert_eq!(driver.device("tank").await, (true, None));
+    assert!(!driver.device("tank").await.0);
+    assert_eq!(driver.device("tank").await, (true, None));
+    // While the block is left alone, 4.5 s and then twice that, the device has its rhythm.
+    for _ in 0..60 {
+        let alive = driver
+            .event(|event| match event {
+                Event::Device { alive, .. } => Some(*alive),
+                Event::Reading(reading) if reading.point.as_str() == "level" => Some(true),
+                _ => None,
+            })
+            .await;
+        assert!(alive);
+    }
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_that_goes_away_takes_its_points_with_it() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let cut = Arc::clone(&gone);
+    let slave =
+        Scripted::start(
+            move |request| {
+                if cut.load(Ordering::SeqCst) { Reply::Close(Vec::new()) } else { now(request.answer()) }
+            },
+        )
+        .await;
+    let mut idle = device(2);
+    idle["every"] = json!("1h");
+    let mut driver = start(&slave.link("50ms", json!({ "tank": device(1), "idle": idle })));
+    driver.value("idle", "level").await;
+    driver.value("tank", "level").await;
+    slave.listening.abort();
+    gone.store(true, Ordering::SeqCst);
+
+    let (alive, reason) = driver
+        .event(|event| match event {
+            Event::Device { alive: false, reason, .. } => Some((false, reason.clone())),
+            _ => None,
+        })
+        .await;
+    assert!(!alive && reason.is_some_and(|reason| reason.starts_with("no connection to 127.0.0.1")));
+    assert_eq!(driver.reading("tank", "level").await.quality, Quality::Bad);
+    // Its turn is far away, but it went with the link.
+    assert_eq!(driver.reading("idle", "level").await.quality, Quality::Bad);
+    let error = timeout(PATIENCE, driver.task).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, DriverError::Lost(_)));
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_exchange_under_way_and_no_longer() {
+    let mut slave = Scripted::start(|request| Reply::Bytes(request.answer(), Duration::from_millis(150))).await;
+    let mut driver = slave.drive("10ms");
+    slave.request().await;
+    driver.stop.cancel();
+    assert_eq!(driver.value("tank", "level").await, Value::Int(0));
+    timeout(PATIENCE, driver.task).await.unwrap().unwrap().unwrap();
+    assert!(slave.requests.try_recv().is_err(), "no request after the stop");
+}
+
+#[tokio::test]
+async fn a_command_goes_before_everything_that_is_due() {
+    let mut slave = Scripted::start(|request| Reply::Bytes(request.answer(), Duration::from_millis(20))).await;
+    // Twenty blocks, all overdue all the time.
+    let points: serde_json::Map<_, _> =
+        (0..20).map(|n| (format!("p{n}"), json!({ "holding": n * 100, "write": {} }))).collect();
+    let mut driver = start(&slave.link("10ms", json!({ "tank": { "unit": 1, "points": points } })));
+    driver.value("tank", "p0").await;
+    let number = slave.requests.len();
+    driver.command("tank", "p7", write(1, false)).await.unwrap();
+    let seen = loop {
+        let request = slave.request().await;
+        if request.pdu[0] == 6 {
+            break request.number;
+        }
+    };
+    assert!(seen <= number + 2, "asked as number {seen}, after {number} requests");
+    driver.stop().await;
+}

@@ -1,0 +1,156 @@
+//! Settings as a site file holds them, written as JSON here.
+
+use serde_json::json;
+use wharf_contract::Unit;
+use wharf_contract::settings::{Entry, NodeKind, Span, Style};
+
+use super::*;
+
+fn tree(value: &serde_json::Value) -> Node {
+    let span = Span { line: 1, column: 1, length: 1 };
+    let kind = match value {
+        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
+        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
+        serde_json::Value::Object(fields) => {
+            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
+            NodeKind::Mapping(fields.iter().map(entry).collect())
+        }
+        serde_json::Value::Null => NodeKind::Scalar { text: String::new(), style: Style::Plain },
+        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
+    };
+    Node { span, kind }
+}
+
+fn read(value: serde_json::Value) -> (Option<LinkSettings>, Vec<String>) {
+    let mut cx = Context::new("/etc/wharf", &|name| Err(format!("{name} cannot be read")));
+    let settings = LinkSettings::decode(&tree(&value), &mut cx);
+    let line = |problem: wharf_contract::settings::Problem| match problem.help {
+        Some(help) => format!("{}: {} [{help}]", problem.path, problem.message),
+        None => format!("{}: {}", problem.path, problem.message),
+    };
+    (settings, cx.finish().0.into_iter().map(line).collect())
+}
+
+fn mistakes(value: serde_json::Value) -> Vec<String> {
+    read(value).1
+}
+
+fn with_devices(devices: serde_json::Value) -> serde_json::Value {
+    json!({ "tcp": "192.168.1.50", "devices": devices })
+}
+
+#[test]
+fn the_shortest_settings_have_usual_defaults() {
+    let (settings, problems) = read(json!({ "tcp": "192.168.1.50" }));
+    assert_eq!(problems, [""; 0]);
+    let settings = settings.unwrap();
+    assert_eq!(settings.tcp.as_ref().map(ToString::to_string).as_deref(), Some("192.168.1.50:5003"));
+    assert_eq!(settings.echo_timeout, Period::secs(2));
+    assert!(settings.nodes("garden".into()).catalogue().is_empty());
+}
+
+#[test]
+fn a_whole_network_is_read() {
+    let (settings, problems) = read(json!({
+        "serial": "/dev/serial/by-id/usb-Arduino",
+        "baud": 38_400,
+        "echo_timeout": "500ms",
+        "devices": { "soil": { "node": 2, "points": {
+            "moisture": { "child": 1, "type": "level" },
+            "valve": { "child": 3, "type": "V_STATUS", "write": null },
+            "target": { "child": 4, "type": "percentage", "write": { "min": 10, "max": 90, "verify": true } },
+            "4-temp": { "child": 4, "type": "temp" },
+        } } },
+    }));
+    assert_eq!(problems, [""; 0]);
+    let catalogue = settings.unwrap().nodes("garden".into()).catalogue();
+    let names: Vec<_> = catalogue.iter().map(|info| format!("{}/{}", info.device, info.point)).collect();
+    assert_eq!(names, ["soil/moisture", "soil/valve", "soil/target", "soil/4-temp"]);
+    assert_eq!(catalogue[0].write, None);
+    assert_eq!(catalogue[1].write, Some(WriteRule::default()));
+    assert_eq!(catalogue[2].write, Some(WriteRule { min: Some(10.0), max: Some(90.0), verify: true }));
+    assert_eq!(catalogue[2].unit.as_ref().map(Unit::as_str), Some("%"));
+}
+
+#[test]
+fn one_way_to_the_gateway_has_to_be_named_and_baud_is_for_serial_ports() {
+    for wrong in
+        [json!({}), json!({ "serial": "/dev/ttyUSB0", "tcp": "gateway" }), json!({ "tcp": "gateway", "baud": 9600 })]
+    {
+        assert_eq!(mistakes(wrong.clone()).len(), 1, "{wrong}");
+    }
+    let port = mistakes(json!({ "serial": "ttyUSB0" }));
+    assert_eq!(
+        port,
+        ["serial: \"ttyUSB0\" is not the full path of a serial port \
+         [write it from the root, such as /dev/serial/by-id/usb-Arduino…]"]
+    );
+}
+
+#[test]
+fn a_type_that_was_nearly_right_is_suggested() {
+    let with_type = |name: &str| {
+        mistakes(with_devices(json!({ "soil": { "node": 2, "points": { "x": { "child": 1, "type": name } } } })))
+    };
+    let path = "devices.soil.points.x.type";
+    assert_eq!(with_type("tmep"), [format!("{path}: \"tmep\" is not a value type [did you mean `temp`?]")]);
+    assert_eq!(with_type("V_Level"), [format!("{path}: \"V_Level\" is not a value type [did you mean `level`?]")]);
+    let strange = &with_type("quicksilver")[0];
+    assert!(strange.contains("it is the V_ name of the MySensors library in lower case"), "{strange}");
+}
+
+#[test]
+fn two_things_cannot_be_one() {
+    let point = json!({ "child": 1, "type": "temp" });
+    let same_value = with_devices(json!({ "soil": { "node": 2, "points": { "a": point, "b": point } } }));
+    assert_eq!(mistakes(same_value), ["devices.soil.points.b: child 1 has another point of type temp"]);
+    let same_node = with_devices(json!({ "soil": { "node": 2 }, "shed": { "node": 2 } }));
+    assert_eq!(mistakes(same_node), ["devices.shed: node 2 is `soil` already"]);
+}
+
+#[test]
+fn a_point_cannot_take_the_name_that_another_has_by_itself() {
+    for name in ["battery", "presentation", "internal-time", "2-temp", "1-hum"] {
+        let point = json!({ name: { "child": 1, "type": "temp" } });
+        let found = mistakes(with_devices(json!({ "soil": { "node": 2, "points": point } })));
+        assert_eq!(
+            found,
+            [format!(
+                "devices.soil.points.{name}: `{name}` is a name that values without a declaration have by \
+             themselves [choose another name]"
+            )]
+        );
+    }
+}
+
+#[test]
+fn limits_are_refused_where_no_number_can_be() {
+    let point = json!({ "child": 1, "type": "status", "write": { "max": 1 } });
+    let found = mistakes(with_devices(json!({ "soil": { "node": 2, "points": { "valve": point } } })));
+    assert_eq!(
+        found,
+        ["devices.soil.points.valve.write: a value of type status is not a number, so it has no \
+                        limits [remove min and max]"]
+    );
+}
+
+#[test]
+fn every_mistake_is_found_at_once() {
+    let found = mistakes(json!({
+        "serial": "/dev/ttyUSB0", "baud": 5, "echo_timeout": 2,
+        "devices": { "soil": { "node": 255, "points": { "x": { "child": "one", "type": "tmp" } } } },
+    }));
+    let paths: Vec<_> = found.iter().filter_map(|line| line.split_once(": ")).map(|(path, _)| path).collect();
+    let (child, value_type) = ("devices.soil.points.x.child", "devices.soil.points.x.type");
+    assert_eq!(paths, ["baud", "echo_timeout", "devices.soil.node", child, value_type]);
+}
+
+#[test]
+fn the_schema_offers_both_spellings_of_a_type() {
+    let schema = ValueType::schema();
+    let words = schema["enum"].as_array().unwrap();
+    for word in ["light_level", "V_LIGHT_LEVEL"] {
+        assert!(words.contains(&json!(word)), "{word}");
+    }
+    assert_eq!(words.len(), 2 * types::VALUES.len());
+}

@@ -1,0 +1,343 @@
+//! Sessions over a stream in memory, on a clock that jumps whenever everyone waits.
+
+use std::collections::HashMap;
+
+use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use wharf_contract::command::PendingAnswer;
+use wharf_contract::settings::HostPort;
+use wharf_contract::{LinkEvent, PortEnd, Quality, Reading, WriteRule};
+
+use super::*;
+use crate::pending::MOST_WAITING;
+use crate::stats::Stats;
+
+const VERSION_REQUEST: &str = "0;255;3;0;2;";
+
+/// A session, and the gateway that it talks to.
+struct Bench {
+    gateway: BufReader<DuplexStream>,
+    end: PortEnd,
+    events: mpsc::Receiver<LinkEvent>,
+    stop: tokio_util::sync::CancellationToken,
+    session: JoinHandle<(Result<(), DriverError>, Stats)>,
+}
+
+fn serial() -> Transport {
+    Transport::Serial { path: "/dev/ttyUSB0".into(), baud: 115_200 }
+}
+
+fn tcp() -> Transport {
+    Transport::Tcp(HostPort::parse("gateway").unwrap())
+}
+
+fn declared(name: &str, child: u8, type_name: &str, write: Option<WriteRule>) -> Declared {
+    let value_type = types::value_type_named(type_name).unwrap();
+    let address = Address { node: 2, child, kind: value_type.number };
+    Declared { device: "soil".into(), point: name.into(), address, value_type, write }
+}
+
+/// Waits, but not for ever: a test fails sooner than it hangs. Hours pass in no time here.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(3600), what).await.expect("nothing came of it")
+}
+
+impl Bench {
+    /// A session that has just opened its port.
+    async fn opened(transport: Transport) -> Self {
+        let points = vec![
+            declared("moisture", 1, "level", None),
+            declared("valve", 3, "status", Some(WriteRule::default())),
+            declared("target", 4, "temp", Some(WriteRule { min: Some(5.0), max: Some(30.0), verify: false })),
+            declared("sign", 5, "text", Some(WriteRule::default())),
+        ];
+        let nodes = Nodes::new("garden".into(), HashMap::from([(2, "soil".into())]), points);
+        let echo_timeout = Duration::from_secs(2);
+        let link = Link { transport, nodes, echo_timeout, counters: Counters::default() };
+        let (near, far) = duplex(4096);
+        let (sender, events) = mpsc::channel(64);
+        let stop = tokio_util::sync::CancellationToken::new();
+        let (mut port, end) = Port::new("garden".into(), sender, stop.clone());
+        let session = tokio::spawn(async move {
+            let ended = run(&link, Box::new(near), &mut port).await;
+            (ended, link.counters.snapshot())
+        });
+        let mut bench = Self { gateway: BufReader::new(far), end, events, stop, session };
+        assert_eq!(bench.sent().await, VERSION_REQUEST);
+        bench
+    }
+
+    /// A session whose gateway has answered.
+    async fn up(transport: Transport) -> Self {
+        let mut bench = Self::opened(transport).await;
+        bench.says("0;255;3;0;2;2.3.2").await;
+        soon(bench.end.health.wait_for(|health| *health == Health::Online)).await.unwrap();
+        bench
+    }
+
+    async fn says(&mut self, line: &str) {
+        self.gateway.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// The next line the gateway receives.
+    async fn sent(&mut self) -> String {
+        let mut line = String::new();
+        soon(self.gateway.read_line(&mut line)).await.unwrap();
+        line.trim_end().to_owned()
+    }
+
+    async fn event(&mut self) -> Event {
+        soon(self.events.recv()).await.unwrap().event
+    }
+
+    async fn reading(&mut self) -> Reading {
+        loop {
+            if let Event::Reading(reading) = self.event().await {
+                return reading;
+            }
+        }
+    }
+
+    async fn asks(&self, point: &str, action: Action) -> PendingAnswer {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let (command, answer) = Command::new("soil".into(), point.into(), action, deadline);
+        self.end.commands.send(command).await.unwrap();
+        answer
+    }
+
+    async fn writes(&self, point: &str, value: Value, verify: bool) -> PendingAnswer {
+        self.asks(point, Action::Write { value, verify }).await
+    }
+
+    async fn stopped(self) -> Stats {
+        self.stop.cancel();
+        let (ended, stats) = soon(self.session).await.unwrap();
+        ended.unwrap();
+        stats
+    }
+
+    async fn lost(self) -> String {
+        match soon(self.session).await.unwrap() {
+            (Err(DriverError::Lost(error)), _) => error.to_string(),
+            (other, _) => panic!("the session was not lost but {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_message_becomes_a_reading() {
+    let mut bench = Bench::up(serial()).await;
+    bench.says("2;1;1;0;49;55.722526;13.017972;18").await;
+    let alive = Event::Device { device: "soil".into(), alive: true, reason: None };
+    assert_eq!(bench.event().await, alive);
+    let reading = bench.reading().await;
+    assert_eq!((reading.device.as_str(), reading.point.as_str()), ("soil", "1-position"));
+    assert_eq!(reading.value, Some(Value::Text("55.722526,13.017972,18".into())));
+
+    bench.says("2;1;1;0;37;nan").await;
+    let Event::Reading(reading) = bench.event().await else { panic!("a node is met once") };
+    assert_eq!((reading.point.as_str(), reading.quality), ("moisture", Quality::Bad));
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_value_makes_no_reading_and_noise_upsets_nothing() {
+    let mut bench = Bench::up(serial()).await;
+    bench.says("0;255;3;0;9;TSF:MSG:READ,2-2-0,s=1;x").await;
+    bench.says("0;255;3;0;14;Gateway startup complete.").await;
+    bench.says("2;3;1;1;2;1").await;
+    bench.says("Gateway booting, please wait").await;
+    bench.gateway.write_all(&[0xff; 20]).await.unwrap();
+    bench.says("").await;
+    bench.says(&"x".repeat(300)).await;
+    bench.says("2;1;1;0;37;80").await;
+    let alive = Event::Device { device: "soil".into(), alive: true, reason: None };
+    assert_eq!(bench.event().await, alive);
+    assert_eq!(bench.reading().await.value, Some(Value::Float(80.0)));
+    let stats = bench.stopped().await;
+    assert_eq!(stats, Stats { lines: 7, bad_lines: 2, too_long: 1, logs: 1, echoes: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_done_when_it_was_sent() {
+    let mut bench = Bench::up(serial()).await;
+    let answer = bench.writes("target", Value::Float(21.5), false).await;
+    assert_eq!(bench.sent().await, "2;4;1;0;0;21.5");
+    assert_eq!(soon(answer.wait()).await, Ok(Done { written: Some(Value::Float(21.5)), observed: None }));
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verified_write_is_done_when_its_echo_came_and_readings_go_on_meanwhile() {
+    let mut bench = Bench::up(serial()).await;
+    let answer = bench.writes("valve", Value::Bool(true), true).await;
+    assert_eq!(bench.sent().await, "2;3;1;1;2;1");
+    bench.says("2;1;1;0;37;80").await;
+    assert_eq!(bench.reading().await.value, Some(Value::Float(80.0)));
+    bench.says("2;3;1;1;2;1").await;
+    let done = Done { written: Some(Value::Bool(true)), observed: Some(Value::Bool(true)) };
+    assert_eq!(soon(answer.wait()).await, Ok(done));
+    assert!(bench.events.is_empty(), "an echo is no reading");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_echo_that_differs_or_stays_away_is_told_to_the_asker() {
+    let mut bench = Bench::up(serial()).await;
+    let answer = bench.writes("valve", Value::Bool(true), true).await;
+    assert_eq!(bench.sent().await, "2;3;1;1;2;1");
+    bench.says("2;3;1;1;2;0").await;
+    assert_eq!(soon(answer.wait()).await, Err(CommandError::NotHeld("`0`".into())));
+
+    let asked = Instant::now();
+    let answer = bench.writes("valve", Value::Bool(true), true).await;
+    // What the node reports by itself is no echo.
+    bench.says("2;3;1;0;2;1").await;
+    assert_eq!(soon(answer.wait()).await, Err(CommandError::NoAnswer("the write was not echoed in time".into())));
+    assert!(asked.elapsed() >= Duration::from_secs(2));
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_asks_the_node_and_is_answered_by_the_next_value() {
+    let mut bench = Bench::up(serial()).await;
+    let answer = bench.asks("moisture", Action::Read).await;
+    assert_eq!(bench.sent().await, "2;1;2;0;37;");
+    bench.says("2;2;1;0;37;10").await;
+    bench.says("2;1;1;0;37;80").await;
+    let done = Done { written: None, observed: Some(Value::Float(80.0)) };
+    assert_eq!(soon(answer.wait()).await, Ok(done));
+    assert_eq!(bench.reading().await.point.as_str(), "2-level");
+    assert_eq!(bench.reading().await.point.as_str(), "moisture", "the reading goes its usual way too");
+
+    let answer = bench.asks("moisture", Action::Read).await;
+    assert_eq!(soon(answer.wait()).await, Err(CommandError::NoAnswer("it sent no value in time".into())));
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_written_never_reaches_the_wire() {
+    let mut bench = Bench::up(serial()).await;
+    let refused = [
+        ("pump", Value::Bool(true), "soil/pump is not declared in the site file"),
+        ("moisture", Value::Int(1), "soil/moisture is not open for writing"),
+        ("target", Value::Float(31.0), "31 is above the maximum 30"),
+        ("valve", Value::Text("ajar".into()), "`ajar` is neither on nor off"),
+        ("sign", Value::Text("x".repeat(26)), "the value takes 26 bytes, and a node is sent at most 25"),
+        ("sign", Value::Text("a\n2;3;1;0;2;1".into()), { "the text holds a line break or another control character" }),
+    ];
+    for (point, value, reason) in refused {
+        let answer = soon(bench.writes(point, value, false).await.wait()).await;
+        assert_eq!(answer, Err(CommandError::Refused(reason.into())));
+    }
+    soon(bench.writes("sign", Value::Text("ok".into()), false).await.wait()).await.unwrap();
+    assert_eq!(bench.sent().await, "2;5;1;0;47;ok", "nothing was sent before it");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_commands_that_wait_are_bounded() {
+    let mut bench = Bench::up(serial()).await;
+    let mut waiting = Vec::new();
+    for _ in 0..MOST_WAITING {
+        waiting.push(bench.writes("valve", Value::Bool(true), true).await);
+        assert_eq!(bench.sent().await, "2;3;1;1;2;1");
+    }
+    let one_more = soon(bench.writes("valve", Value::Bool(true), true).await.wait()).await;
+    assert!(matches!(one_more, Err(CommandError::Refused(_))), "{one_more:?}");
+    for answer in waiting {
+        bench.says("2;3;1;1;2;1").await;
+        soon(answer.wait()).await.unwrap();
+    }
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_port_is_degraded_and_commands_wait_until_the_gateway_had_time_to_start() {
+    let mut bench = Bench::opened(serial()).await;
+    let opened = Instant::now();
+    assert_eq!(*bench.end.health.borrow(), Health::Connecting);
+    let answer = bench.writes("valve", Value::Bool(true), false).await;
+    assert_eq!(bench.sent().await, VERSION_REQUEST, "it is asked again first");
+    assert_eq!(bench.sent().await, "2;3;1;0;2;1");
+    soon(answer.wait()).await.unwrap();
+    assert!(opened.elapsed() >= crate::pulse::START);
+    assert_eq!(*bench.end.health.borrow(), Health::Degraded("the port is open, nothing heard yet".into()));
+    bench.says("2;1;1;0;37;80").await;
+    soon(bench.end.health.wait_for(|health| *health == Health::Online)).await.unwrap();
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_speaks_nothing_but_noise_is_told_from_a_silent_one() {
+    let mut bench = Bench::opened(serial()).await;
+    bench.gateway.write_all(b"\xf0\x9e\x06\n\x80\x98").await.unwrap();
+    let degraded =
+        soon(bench.end.health.wait_for(|health| matches!(health, Health::Degraded(_)))).await.unwrap().clone();
+    let reason = degraded.reason().unwrap();
+    assert!(reason.starts_with("nothing that was heard makes sense"), "{reason}");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_gateway_is_asked_and_kept_while_it_answers() {
+    let mut bench = Bench::up(tcp()).await;
+    for _ in 0..5 {
+        assert_eq!(bench.sent().await, VERSION_REQUEST);
+        bench.says("0;255;3;0;2;2.3.2").await;
+    }
+    assert_eq!(*bench.end.health.borrow(), Health::Online);
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ethernet_gateway_that_does_not_answer_is_lost() {
+    let bench = Bench::up(tcp()).await;
+    let quiet_since = Instant::now();
+    let reason = bench.lost().await;
+    assert_eq!(reason, "nothing was heard from gateway:5003, not even an answer to a version request");
+    assert!(quiet_since.elapsed() >= crate::pulse::QUIET + crate::pulse::ANSWER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_serial_gateway_that_does_not_answer_is_kept_and_said_to_be_silent() {
+    let mut bench = Bench::up(serial()).await;
+    let degraded =
+        soon(bench.end.health.wait_for(|health| matches!(health, Health::Degraded(_)))).await.unwrap().clone();
+    assert_eq!(degraded.reason(), Some("the port is open, but the gateway does not answer"));
+    bench.says("2;1;1;0;37;80").await;
+    soon(bench.end.health.wait_for(|health| *health == Health::Online)).await.unwrap();
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_stream_is_a_lost_link_and_what_waits_is_abandoned() {
+    for (transport, reason) in [(serial(), "/dev/ttyUSB0 was unplugged"), (tcp(), "gateway:5003 closed the connection")]
+    {
+        let mut bench = Bench::up(transport).await;
+        let answer = bench.writes("valve", Value::Bool(true), true).await;
+        assert_eq!(bench.sent().await, "2;3;1;1;2;1");
+        let (_, elsewhere) = duplex(1);
+        bench.gateway = BufReader::new(elsewhere);
+        assert_eq!(bench.lost().await, reason);
+        assert_eq!(soon(answer.wait()).await, Err(CommandError::Abandoned));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_takes_no_data_is_lost() {
+    let bench = Bench::up(serial()).await;
+    // Nobody reads at the other end, so what lies between fills up.
+    let mut answers = Vec::new();
+    while !bench.session.is_finished() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let write = Action::Write { value: Value::Text("x".repeat(25)), verify: false };
+        let (command, answer) = Command::new("soil".into(), "sign".into(), write, deadline);
+        if soon(bench.end.commands.send(command)).await.is_err() {
+            break;
+        }
+        answers.push(answer);
+    }
+    assert_eq!(bench.lost().await, "/dev/ttyUSB0 takes no data");
+}

@@ -1,0 +1,189 @@
+//! The driver as the gateway runs it, over a real pseudo terminal and a real socket.
+
+#![allow(clippy::unwrap_used)] // in a test's helpers too, an unwrap is the assertion
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_serial::{SerialPort, SerialStream};
+use tokio_util::sync::CancellationToken;
+use wharf_contract::settings::{HostPort, Named, Period};
+use wharf_contract::{Driver, DriverError, Event, Health, LinkEvent, Port, PortEnd, Reading, Value};
+use wharf_mysensors::config::SerialPath;
+use wharf_mysensors::{LinkSettings, MySensors};
+
+/// Far longer than anything here takes; it only ends a test that hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const POSITION: &str = "2;1;1;0;49;55.722526,13.017972,18\n";
+
+fn serial(path: &Path) -> LinkSettings {
+    LinkSettings { serial: Some(SerialPath::new(path.to_str().unwrap())), tcp: None, ..bare() }
+}
+
+fn tcp(address: &str) -> LinkSettings {
+    LinkSettings { tcp: Some(HostPort::parse(address).unwrap()), ..bare() }
+}
+
+fn bare() -> LinkSettings {
+    LinkSettings { serial: None, tcp: None, baud: None, echo_timeout: Period::secs(2), devices: Named::none() }
+}
+
+/// One session of a driver, as the supervisor would start it.
+struct Running {
+    end: PortEnd,
+    events: mpsc::Receiver<LinkEvent>,
+    stop: CancellationToken,
+    session: JoinHandle<Result<(), DriverError>>,
+}
+
+impl Running {
+    fn start(settings: LinkSettings) -> Self {
+        let driver = MySensors::new("garden".into(), settings);
+        let (sender, events) = mpsc::channel(64);
+        let stop = CancellationToken::new();
+        let (mut port, end) = Port::new("garden".into(), sender, stop.clone());
+        let session = tokio::spawn(async move { driver.run(&mut port).await });
+        Self { end, events, stop, session }
+    }
+
+    async fn reading(&mut self) -> Reading {
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await.expect("no event came");
+            if let Event::Reading(reading) = event.expect("the session ended").event {
+                return reading;
+            }
+        }
+    }
+
+    async fn position(&mut self) {
+        let reading = self.reading().await;
+        assert_eq!((reading.device.as_str(), reading.point.as_str()), ("garden-2", "1-position"));
+        assert_eq!(reading.value, Some(Value::Text("55.722526,13.017972,18".into())));
+        assert_eq!(*self.end.health.borrow(), Health::Online);
+    }
+
+    async fn ended(self) -> Result<(), DriverError> {
+        timeout(PATIENCE, self.session).await.expect("the session goes on").unwrap()
+    }
+
+    async fn lost(self) -> String {
+        match self.ended().await {
+            Err(DriverError::Lost(error)) => error.to_string(),
+            other => panic!("the session was not lost but {other:?}"),
+        }
+    }
+}
+
+/// A serial adapter that can be pulled out: a pseudo terminal behind a link of a lasting name.
+struct Adapter {
+    gateway: BufReader<SerialStream>,
+    // Without it the gateway's end would be in error until the driver opens the port.
+    _port: SerialStream,
+}
+
+impl Adapter {
+    fn plug(link: &Path) -> Self {
+        let (gateway, port) = SerialStream::pair().unwrap();
+        let _ = std::fs::remove_file(link);
+        symlink(port.name().unwrap(), link).unwrap();
+        Self { gateway: BufReader::new(gateway), _port: port }
+    }
+
+    fn unplug(self, link: &Path) {
+        std::fs::remove_file(link).unwrap();
+    }
+}
+
+/// A path of this test's own.
+fn link_for(test: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("wharf-mysensors-{test}-{}", std::process::id()))
+}
+
+/// Waits until the driver has asked for the version: it is there, and listens.
+async fn greeted(gateway: &mut (impl AsyncBufReadExt + Unpin)) {
+    let mut line = String::new();
+    timeout(PATIENCE, gateway.read_line(&mut line)).await.expect("nothing was asked").unwrap();
+    assert_eq!(line, "0;255;3;0;2;\n");
+}
+
+async fn says(gateway: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>, line: &str) {
+    gateway.write_all(line.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_on_the_serial_line_is_read_and_stopping_ends_the_session_well() {
+    let link = link_for("value");
+    let mut adapter = Adapter::plug(&link);
+    let mut running = Running::start(serial(&link));
+    greeted(&mut adapter.gateway).await;
+    says(&mut adapter.gateway, POSITION).await;
+    running.position().await;
+    running.stop.cancel();
+    running.ended().await.unwrap();
+    adapter.unplug(&link);
+}
+
+#[tokio::test]
+async fn an_adapter_that_was_pulled_out_works_again_under_the_same_name() {
+    let link = link_for("unplug");
+    let mut adapter = Adapter::plug(&link);
+    let mut running = Running::start(serial(&link));
+    greeted(&mut adapter.gateway).await;
+    says(&mut adapter.gateway, POSITION).await;
+    running.position().await;
+
+    adapter.unplug(&link);
+    assert_eq!(running.lost().await, format!("{} was unplugged", link.display()));
+    assert_eq!(Running::start(serial(&link)).lost().await, format!("no such port {}", link.display()));
+
+    let mut adapter = Adapter::plug(&link);
+    let mut running = Running::start(serial(&link));
+    greeted(&mut adapter.gateway).await;
+    says(&mut adapter.gateway, POSITION).await;
+    running.position().await;
+    running.stop.cancel();
+    running.ended().await.unwrap();
+    adapter.unplug(&link);
+}
+
+#[tokio::test]
+async fn a_port_that_another_program_holds_is_not_shared() {
+    let link = link_for("held");
+    let mut adapter = Adapter::plug(&link);
+    let holder = Running::start(serial(&link));
+    greeted(&mut adapter.gateway).await;
+    assert_eq!(Running::start(serial(&link)).lost().await, format!("{} is in use by another program", link.display()));
+    holder.stop.cancel();
+    holder.ended().await.unwrap();
+    adapter.unplug(&link);
+}
+
+#[tokio::test]
+async fn an_ethernet_gateway_is_read_until_it_closes_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut running = Running::start(tcp(&address));
+    let (stream, _) = timeout(PATIENCE, listener.accept()).await.expect("nobody connected").unwrap();
+    let mut gateway: BufReader<TcpStream> = BufReader::new(stream);
+    greeted(&mut gateway).await;
+    says(&mut gateway, POSITION).await;
+    running.position().await;
+    drop(gateway);
+    assert_eq!(running.lost().await, format!("{address} closed the connection"));
+}
+
+#[tokio::test]
+async fn an_ethernet_gateway_that_is_not_there_is_lost_and_not_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let reason = Running::start(tcp(&address)).lost().await;
+    assert!(reason.starts_with(&format!("{address} cannot be reached")), "{reason}");
+}

@@ -1,0 +1,267 @@
+//! The wiring: makes every channel, starts every task, stops them in order.
+//!
+//! Stopping goes from south to north. The drivers are told to stop; when the last of them has
+//! let go of its end of the event channel, the mapping drains what is left and ends; then the
+//! downlink, the uplinks and the local broker. Every wait is bounded, and what is left at its end
+//! is already on disk.
+
+mod uplinks;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use wharf_contract::{Event, LinkEvent, LinkId, Port};
+
+use crate::broker::LocalBroker;
+use crate::config::{self, Site};
+use crate::downlink::{self, Ask, Catalogue, Downlink};
+use crate::mapping::{LinkFacts, Mapped, Mapping};
+use crate::message::Message;
+use crate::north::{self, North, To};
+use crate::queue::Queue;
+use crate::topics::Topics;
+use crate::uplink::{UplinkEnd, UplinkState};
+use crate::{drivers, health, supervisor};
+
+/// How many events may wait for the mapping.
+const EVENTS_WAITING: usize = 4096;
+/// How many events the mapping takes at once.
+const EVENTS_AT_ONCE: usize = 256;
+/// How long each part may take to stop. Together with the uplinks' last words, under 5 s.
+const DRIVERS_STOP: Duration = Duration::from_millis(1500);
+const PART_STOPS: Duration = Duration::from_millis(500);
+const UPLINKS_STOP: Duration = Duration::from_millis(2200);
+
+/// What is not in the site file.
+pub struct Options {
+    /// Where queues live.
+    pub state_dir: PathBuf,
+    /// Where a copy of every message goes, for something that shows them. What does not fit is
+    /// not shown.
+    pub tap: Option<mpsc::Sender<Message>>,
+}
+
+/// A running gateway.
+pub struct Running {
+    broker: Option<LocalBroker>,
+    uplinks: Vec<UplinkEnd>,
+    queues: Vec<(Arc<str>, Queue)>,
+    north: North,
+    drivers: Stage,
+    mapping: JoinHandle<()>,
+    downlink: Stage,
+    uplink_tasks: Stage,
+    reporters: JoinSet<()>,
+}
+
+/// Tasks that stop together.
+struct Stage {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { stop: CancellationToken::new(), tasks: JoinSet::new() }
+    }
+
+    /// Asks the tasks to stop and waits; those that do not are ended.
+    async fn stop(mut self, what: &str, patience: Duration) {
+        self.stop.cancel();
+        if timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            warn!(what, running = self.tasks.len(), "did not stop in time; ended");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// Starts everything a site file describes.
+///
+/// # Errors
+///
+/// What would keep the gateway from doing its work for good: a state directory that cannot be
+/// used, an address that is taken, certificates that cannot be read. A broker or a device that is
+/// away is no error.
+pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
+    let topics = Topics::new(site.gateway.as_str());
+    let links = drivers::links(&site);
+    let drivers = drivers::build(&site);
+    info!(gateway = topics.gateway(), version = env!("CARGO_PKG_VERSION"), "wharf starts: {}", site.summary());
+
+    let queues = uplinks::open_queues(&site, &options.state_dir)?;
+    let (asks, asks_received) = mpsc::channel(downlink::ASKS_WAITING);
+    let (broker, local) = start_broker(&site, &topics, &asks).await?;
+    let north = North::new(queues.clone(), local, options.tap);
+    // The local broker lives and dies with the gateway, so for its clients birth is now.
+    north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
+
+    let mut uplink_tasks = Stage::new();
+    let mut uplink_ends = Vec::new();
+    for (name, queue) in &queues {
+        let uplink = uplinks::make(&site, name, queue, &topics, &asks)?;
+        let (end, task) = uplink.start(uplink_tasks.stop.clone());
+        uplink_ends.push(end);
+        uplink_tasks.tasks.spawn(task);
+    }
+    drop(asks);
+
+    let mut reporters = JoinSet::new();
+    for (name, queue) in &queues {
+        let (name, queue, north, topics) = (name.clone(), queue.clone(), north.clone(), topics.clone());
+        reporters.spawn(async move { health::watch_losses(&name, queue, north, topics).await });
+    }
+
+    let (events, events_received) = mpsc::channel(EVENTS_WAITING);
+    let mut southbound = Stage::new();
+    let mut catalogue = Catalogue::default();
+    let mut ends = HashMap::new();
+    for driver in drivers {
+        let link = driver.name().clone();
+        catalogue.add(&link, driver.catalogue());
+        let (port, end) = Port::new(link.clone(), events.clone(), southbound.stop.clone());
+        reporters.spawn(health::watch_link(link.clone(), end.health.clone(), north.clone(), topics.clone()));
+        ends.insert(link, end);
+        southbound.tasks.spawn(supervisor::supervise(driver, port));
+    }
+    drop(events);
+
+    let mapping = Mapping::new(topics.gateway(), config::rules(&site, &links), &links);
+    let mapping = tokio::spawn(map(events_received, mapping, links, north.clone(), topics.clone()));
+
+    let mut downlink = Stage::new();
+    let deadline = site.commands.deadline.get();
+    let work = Downlink { topics, catalogue, links: ends, north: north.clone(), deadline };
+    downlink.tasks.spawn(work.run(asks_received, downlink.stop.clone()));
+
+    Ok(Running {
+        broker,
+        uplinks: uplink_ends,
+        queues,
+        north,
+        drivers: southbound,
+        mapping,
+        downlink,
+        uplink_tasks,
+        reporters,
+    })
+}
+
+impl Running {
+    /// Where the local broker listens.
+    pub fn broker_addresses(&self) -> &[SocketAddr] {
+        self.broker.as_ref().map(LocalBroker::addresses).unwrap_or_default()
+    }
+
+    /// The uplinks.
+    pub fn uplinks(&self) -> &[UplinkEnd] {
+        &self.uplinks
+    }
+
+    /// Each uplink's queue.
+    pub fn queues(&self) -> &[(Arc<str>, Queue)] {
+        &self.queues
+    }
+
+    /// Waits until every uplink is connected.
+    ///
+    /// # Errors
+    ///
+    /// The gateway stopped meanwhile.
+    pub async fn connected(&self) -> anyhow::Result<()> {
+        for uplink in &self.uplinks {
+            uplink.state.clone().wait_for(|state| *state == UplinkState::Up).await.context("the uplink has ended")?;
+        }
+        Ok(())
+    }
+
+    /// Stops everything, south to north, within 5 s.
+    ///
+    /// # Errors
+    ///
+    /// A queue whose last commit failed: what was captured since the one before is lost.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { broker, queues, north, drivers, mut mapping, downlink, uplink_tasks, mut reporters, .. } = self;
+        drivers.stop("drivers", DRIVERS_STOP).await;
+        if timeout(PART_STOPS, &mut mapping).await.is_err() {
+            warn!("readings were still waiting to be mapped");
+            mapping.abort();
+        }
+        downlink.stop("commands", PART_STOPS).await;
+        // The links' last words about their health; the reports of losses go on for ever.
+        tokio::task::yield_now().await;
+        uplink_tasks.stop("uplinks", UPLINKS_STOP).await;
+        reporters.shutdown().await;
+        let mut result = Ok(());
+        for (name, queue) in &queues {
+            let closed = queue.close().await.with_context(|| format!("closing the queue of uplink {name}"));
+            info!(uplink = %name, waiting = queue.counters().queued, "queue closed");
+            result = result.and(closed);
+        }
+        if let Some(broker) = broker {
+            drop(north);
+            broker.stop(PART_STOPS).await;
+        }
+        info!("wharf stopped");
+        result
+    }
+}
+
+async fn start_broker(
+    site: &Site,
+    topics: &Topics,
+    asks: &mpsc::Sender<Ask>,
+) -> anyhow::Result<(Option<LocalBroker>, Option<mpsc::Sender<Message>>)> {
+    let listen: Vec<SocketAddr> = site.broker.listen.iter().map(|address| address.0).collect();
+    if listen.is_empty() {
+        return Ok((None, None));
+    }
+    let (local, shown) = mpsc::channel(north::LOCAL_WAITING);
+    let broker = LocalBroker::start(&listen, topics, shown, asks.clone()).await?;
+    Ok((Some(broker), Some(local)))
+}
+
+/// Turns events into messages until every driver is gone.
+async fn map(
+    mut events: mpsc::Receiver<LinkEvent>,
+    mapping: Mapping,
+    links: Vec<LinkFacts>,
+    north: North,
+    topics: Topics,
+) {
+    let links: HashMap<LinkId, LinkFacts> = links.into_iter().map(|link| (link.link.clone(), link)).collect();
+    let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
+    while events.recv_many(&mut batch, EVENTS_AT_ONCE).await > 0 {
+        for LinkEvent { link, event } in batch.drain(..) {
+            let message = match event {
+                Event::Device { device, alive, reason } => {
+                    if alive {
+                        info!(%link, %device, "device answers");
+                    } else {
+                        warn!(%link, %device, reason, "device does not answer");
+                    }
+                    Some(health::device_message(&topics, &device, alive, reason.as_deref()))
+                }
+                Event::Reading(reading) => links.get(&link).and_then(|facts| match mapping.apply(facts, &reading) {
+                    Mapped::Message(message) => Some(message),
+                    Mapped::Dropped => None,
+                    Mapped::Unsayable => {
+                        debug!(%link, device = %reading.device, point = %reading.point, "no value to publish");
+                        None
+                    }
+                }),
+            };
+            if let Some(message) = message {
+                north.publish(message, &To::Everyone).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From an uplink's settings to its parts: queue, credentials, TLS.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::config::Site;
+use crate::config::site::{self, Protocol, WhenFull};
+use crate::downlink::Ask;
+use crate::queue::{self, Queue};
+use crate::topics::Topics;
+use crate::uplink::{self, Options, TlsFiles, Uplink};
+
+/// How long a connect may take: DNS, TCP, TLS and MQTT together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens each uplink's queue, with whatever an earlier run left in it.
+pub fn open_queues(site: &Site, state_dir: &Path) -> anyhow::Result<Vec<(Arc<str>, Queue)>> {
+    let mut queues = Vec::new();
+    for (name, settings) in site.uplinks.iter() {
+        let dir = state_dir.join("queue").join(name.as_str());
+        let queue = Queue::open(queue_settings(&settings.queue, &dir))
+            .with_context(|| format!("opening the queue of uplink {name} in {}", dir.display()))?;
+        let waiting = queue.counters().queued;
+        if waiting > 0 {
+            info!(uplink = %name, waiting, "messages from before wait to be delivered");
+        }
+        queues.push((Arc::from(name.as_str()), queue));
+    }
+    Ok(queues)
+}
+
+/// Makes an uplink, ready to be started.
+pub fn make(
+    site: &Site,
+    name: &Arc<str>,
+    queue: &Queue,
+    topics: &Topics,
+    asks: &mpsc::Sender<Ask>,
+) -> anyhow::Result<Uplink> {
+    let settings = site.uplinks.get(name).context("an uplink without settings")?;
+    let tls = match settings.url.tls {
+        true => Some(uplink::client_config(&tls_files(settings)).with_context(|| format!("uplink {name}"))?),
+        false => None,
+    };
+    let options = Options {
+        protocol: match settings.protocol {
+            Protocol::V5 => uplink::Protocol::V5,
+            Protocol::V311 => uplink::Protocol::V311,
+        },
+        host: settings.url.host.clone(),
+        port: settings.url.port,
+        client_id: settings.client_id(topics.gateway(), name),
+        credentials: credentials(settings),
+        keep_alive: settings.keep_alive.get(),
+        tls,
+        will: uplink::will(topics),
+        window: settings.in_flight.get(),
+        session_expiry: settings.command_age.get(),
+        connect_timeout: CONNECT_TIMEOUT,
+    };
+    Ok(Uplink {
+        name: name.clone(),
+        url: settings.url.to_string(),
+        options,
+        command_age: settings.command_age.get(),
+        queue: queue.clone(),
+        topics: topics.clone(),
+        asks: asks.clone(),
+    })
+}
+
+/// A password alone is allowed in MQTT 5; it then goes with an empty user name.
+fn credentials(settings: &site::Uplink) -> Option<(String, String)> {
+    let password = settings.password.as_ref().map(|secret| secret.expose().to_owned());
+    match (&settings.username, password) {
+        (None, None) => None,
+        (user, password) => Some((user.clone().unwrap_or_default(), password.unwrap_or_default())),
+    }
+}
+
+fn tls_files(settings: &site::Uplink) -> TlsFiles {
+    let Some(tls) = &settings.tls else { return TlsFiles::default() };
+    let path = |file: &Option<wharf_contract::settings::FilePath>| file.as_ref().map(|file| file.as_path().to_owned());
+    TlsFiles { ca: path(&tls.ca), identity: path(&tls.cert).zip(path(&tls.key)) }
+}
+
+fn queue_settings(settings: &site::Queue, dir: &Path) -> queue::Settings {
+    queue::Settings {
+        max_size: settings.max_size.get(),
+        max_age: settings.max_age.map(Into::into),
+        min_free: settings.min_free.get(),
+        when_full: match settings.when_full {
+            WhenFull::DropOldest => queue::WhenFull::DropOldest,
+            WhenFull::DropNewest => queue::WhenFull::DropNewest,
+        },
+        commit_interval: settings.commit.get(),
+        ..queue::Settings::new(dir)
+    }
+}

@@ -1,0 +1,175 @@
+//! The embedded broker: what local clients attach to, with or without an uplink.
+//!
+//! Local clients see every message under the same topics as upstream, and may send commands. The
+//! broker crate is known to this folder alone, behind [`LocalBroker`].
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mqtt5::QoS;
+use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::{BrokerEventHandler, ClientPublishEvent, MqttBroker, PublishAction};
+use mqtt5::packet::publish::PublishPacket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::downlink::{Ask, Source};
+use crate::message::{Message, Qos};
+use crate::topics::Topics;
+use crate::uplink::Incoming;
+
+/// Bounds of the local broker.
+const CLIENTS: usize = 200;
+const LARGEST_PACKET: usize = 256 * 1024;
+const RETAINED_MESSAGES: usize = 10_000;
+const SUBSCRIPTIONS_PER_CLIENT: usize = 200;
+const WAITING_PER_CLIENT: usize = 4096;
+const RECEIVE_MAXIMUM: u16 = 100;
+/// How long the session of a local client that is away is kept: memory only, so not for ever.
+const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
+/// How long a command may wait for its turn before the client that sent it goes on.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The running local broker.
+pub struct LocalBroker {
+    addresses: Vec<SocketAddr>,
+    shutdown: mqtt5::broker::BrokerShutdownHandle,
+    serve: JoinHandle<()>,
+    show: JoinHandle<()>,
+}
+
+impl LocalBroker {
+    /// Listens on these addresses. Messages to show come in through `messages`, commands go out
+    /// through `asks`.
+    ///
+    /// # Errors
+    ///
+    /// An address that is taken or is not this machine's.
+    pub async fn start(
+        listen: &[SocketAddr],
+        topics: &Topics,
+        mut messages: mpsc::Receiver<Message>,
+        asks: mpsc::Sender<Ask>,
+    ) -> anyhow::Result<Self> {
+        for address in listen {
+            // The broker crate starts with the addresses it could have and says little about the
+            // rest, so each is tried first.
+            if let Err(error) = tokio::net::TcpListener::bind(address).await {
+                bail!("the local broker cannot listen on {address}: {error}; is another broker running there?");
+            }
+        }
+        let mut broker =
+            MqttBroker::with_config(config(listen, topics, asks)).await.context("starting the local broker")?;
+        let addresses = match broker.local_addr() {
+            // A port of 0 was chosen by the system; this is how tests run side by side.
+            Some(first) if listen.len() == 1 => vec![first],
+            _ => listen.to_vec(),
+        };
+        let router = broker.router();
+        let shutdown = broker.shutdown_handle();
+        let mut ready = broker.ready_receiver();
+        let serve = tokio::spawn(async move {
+            if let Err(error) = broker.run().await {
+                error!(%error, "the local broker stopped");
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(5), ready.wait_for(|ready| *ready))
+            .await
+            .context("the local broker did not start in time")?
+            .context("the local broker ended while starting")?;
+        let show = tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                router.route_message(&packet(message), None).await;
+            }
+        });
+        for address in &addresses {
+            info!(%address, "local broker listening");
+        }
+        Ok(Self { addresses, shutdown, serve, show })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Shows what is still waiting, then ends. Every sender of messages has to be gone by now.
+    pub async fn stop(mut self, patience: Duration) {
+        if tokio::time::timeout(patience, &mut self.show).await.is_err() {
+            warn!("local clients did not take the last messages in time");
+            self.show.abort();
+        }
+        self.shutdown.shutdown();
+        if tokio::time::timeout(patience, &mut self.serve).await.is_err() {
+            self.serve.abort();
+        }
+    }
+}
+
+fn config(listen: &[SocketAddr], topics: &Topics, asks: mpsc::Sender<Ask>) -> BrokerConfig {
+    let mut config = BrokerConfig::default()
+        .with_bind_addresses(listen.to_vec())
+        .with_max_clients(CLIENTS)
+        .with_max_packet_size(LARGEST_PACKET)
+        .with_session_expiry(SESSION_EXPIRY)
+        .with_max_subscriptions_per_client(SUBSCRIPTIONS_PER_CLIENT)
+        .with_max_retained_messages(RETAINED_MESSAGES)
+        .with_max_retained_message_size(LARGEST_PACKET)
+        .with_client_channel_capacity(WAITING_PER_CLIENT)
+        .with_server_receive_maximum(RECEIVE_MAXIMUM)
+        .with_storage(StorageConfig { backend: StorageBackend::Memory, ..StorageConfig::default() });
+    config.event_handler = Some(Arc::new(Commands { topics: topics.clone(), asks }));
+    config
+}
+
+fn packet(message: Message) -> PublishPacket {
+    let qos = match message.qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    };
+    let mut packet = PublishPacket::new(message.topic, message.payload, qos).with_retain(message.retain);
+    if let Some(correlation) = message.correlation {
+        packet = packet.with_correlation_data(correlation.to_vec());
+    }
+    packet
+}
+
+/// Takes commands out of what local clients publish.
+struct Commands {
+    topics: Topics,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl BrokerEventHandler for Commands {
+    fn on_client_publish<'a>(
+        &'a self,
+        event: ClientPublishEvent,
+    ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
+        Box::pin(async move {
+            if !self.topics.is_command(&event.topic) {
+                return PublishAction::Continue;
+            }
+            let ask = Ask {
+                source: Source::Local,
+                incoming: Incoming {
+                    topic: event.topic.to_string(),
+                    payload: event.payload,
+                    retained: event.retain,
+                    duplicate: false,
+                    id: event.packet_id.unwrap_or(0),
+                    expires_in: None,
+                    response_topic: event.response_topic.map(|topic| topic.to_string()),
+                    correlation: event.correlation_data,
+                },
+            };
+            if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_err() {
+                warn!(client = %event.client_id, topic = %event.topic, "command refused: the gateway is busy");
+            }
+            PublishAction::Continue
+        })
+    }
+}

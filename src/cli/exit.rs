@@ -1,0 +1,30 @@
+//! How the process ends: what it says, and the exit code.
+
+use std::process::ExitCode;
+
+/// An end that is not a success. What there was to say has been printed.
+#[derive(Debug)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// The site file is wrong (`EX_CONFIG`).
+    pub const SITE_FILE: Self = Self(78);
+
+    /// Failed at run time, and why.
+    pub fn failure(error: &anyhow::Error) -> Self {
+        eprintln!("wharf: {error:#}");
+        Self(1)
+    }
+}
+
+impl From<anyhow::Error> for Exit {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failure(&error)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}

@@ -1,0 +1,44 @@
+//! Logging: people's lines on a terminal, JSON when asked.
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// What is shown without `--log` and `WHARF_LOG`: our own lines, and trouble from libraries. What
+/// the MQTT crates report is reported by us as well, in the words of the site file.
+const DEFAULT_FILTER: &str = "warn,wharf=info,wharf_modbus=info,wharf_mysensors=info,mqtt5=error,rumqttc=off";
+
+/// Options about logging, valid with every subcommand.
+#[derive(Args)]
+pub struct LogArgs {
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+    /// What is logged: a level, or levels by part, such as `info,wharf_modbus=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "WHARF_LOG")]
+    log: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// Starts logging to standard error: standard output belongs to what a command prints.
+pub fn start(args: &LogArgs) {
+    let filter = args.log.as_deref().unwrap_or(DEFAULT_FILTER);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+        eprintln!("wharf: --log {filter}: {error}; the default is used");
+        EnvFilter::new(DEFAULT_FILTER)
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Human => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
+    }
+}

@@ -1,0 +1,43 @@
+//! `wharf run`: the gateway a site file describes, until it is told to stop.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Exit;
+use crate::config::Site;
+use crate::{app, config};
+
+/// Run the gateway.
+#[derive(Args)]
+pub struct RunArgs {
+    /// The site file
+    file: PathBuf,
+}
+
+/// Runs the gateway until `stop`.
+pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<(), Exit> {
+    let site = config::load(&args.file).map_err(|errors| {
+        eprintln!("{errors}");
+        Exit::SITE_FILE
+    })?;
+    let state_dir = state_dir(&site, &args.file);
+    let running = app::start(site, app::Options { state_dir, tap: None }).await?;
+    stop.cancelled().await;
+    running.stop().await?;
+    Ok(())
+}
+
+/// Where state lives: as the site file says, else where systemd says, else beside the site file.
+fn state_dir(site: &Site, file: &Path) -> PathBuf {
+    if let Some(dir) = &site.state_dir {
+        return dir.as_path().to_owned();
+    }
+    // systemd separates several directories by colons; a unit of ours names one.
+    if let Some(dir) = env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
+        return PathBuf::from(dir);
+    }
+    file.parent().unwrap_or(Path::new(".")).join("wharf-state")
+}

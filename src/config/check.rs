@@ -1,0 +1,196 @@
+//! What no single part of the site file can see: names used twice, rules that are for nothing.
+//!
+//! [`names`] works on the tree, so it finds its mistakes even while other parts of the file cannot
+//! be read. [`site`] works on the decoded site.
+
+use std::collections::HashMap;
+
+use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Span, Typed, suggest};
+
+use super::{Site, rules};
+use crate::drivers;
+use crate::mapping::Glob;
+
+/// The sections whose entries are links, by driver.
+const DRIVERS: [&str; 2] = [wharf_modbus::KIND, wharf_mysensors::KIND];
+
+/// Mistakes in how the names of links and devices are used.
+pub fn names(root: &Node) -> Vec<Problem> {
+    let links = links(root);
+    let mut problems = Vec::new();
+    twice("link", links.iter().map(|link| (link.entry, link.path())), &mut problems);
+    let devices =
+        links.iter().flat_map(|link| link.devices().iter().map(move |entry| (entry, link.device_path(entry))));
+    twice("device", devices, &mut problems);
+    for link in &links {
+        taken_by_a_node(link, &links, &mut problems);
+    }
+    if let Some(Entry { value: Node { kind: NodeKind::Sequence(rules), .. }, .. }) = root.get("mapping") {
+        for (index, rule) in rules.iter().enumerate() {
+            if let Some(entry) = rule.get("match") {
+                rule_for_nothing(entry, &format!("mapping[{index}].match"), &links, &mut problems);
+            }
+        }
+    }
+    problems
+}
+
+/// Mistakes in a site whose every part could be read.
+pub fn site(site: &Site) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    client_ids(site, &mut problems);
+    problems.extend(rules::compile(site, &drivers::links(site)).1);
+    problems
+}
+
+/// A link as the tree shows it.
+struct Link<'n> {
+    driver: &'static str,
+    entry: &'n Entry,
+}
+
+impl<'n> Link<'n> {
+    fn name(&self) -> &'n str {
+        &self.entry.key
+    }
+
+    fn devices(&self) -> &'n [Entry] {
+        self.entry.value.get("devices").map_or(&[], |devices| devices.value.entries())
+    }
+
+    fn path(&self) -> String {
+        format!("{}.{}", self.driver, self.name())
+    }
+
+    fn device_path(&self, device: &Entry) -> String {
+        format!("{}.devices.{}", self.path(), device.key)
+    }
+
+    /// The node number, if the name is one that a MySensors network gives to nodes without a name.
+    fn node_called(&self, device: &str) -> Option<u8> {
+        if self.driver != wharf_mysensors::KIND {
+            return None;
+        }
+        let number = device.strip_prefix(self.name())?.strip_prefix('-')?;
+        number.parse::<u8>().ok().filter(|parsed| parsed.to_string() == number)
+    }
+
+    /// Whether a pattern fits a device on this link, named in the site file or not.
+    fn has_device(&self, pattern: &Glob) -> bool {
+        let unnamed = (self.driver == wharf_mysensors::KIND)
+            .then(|| (0..=u8::MAX).map(|node| format!("{}-{node}", self.name())))
+            .into_iter()
+            .flatten();
+        self.devices().iter().any(|device| pattern.matches(&device.key))
+            || unnamed.into_iter().any(|d| pattern.matches(&d))
+    }
+}
+
+fn links(root: &Node) -> Vec<Link<'_>> {
+    let of = |driver| root.get(driver).map_or(&[][..], |section| section.value.entries());
+    DRIVERS.iter().flat_map(|driver| of(driver).iter().map(move |entry| Link { driver, entry })).collect()
+}
+
+fn twice<'n>(kind: &str, entries: impl Iterator<Item = (&'n Entry, String)>, problems: &mut Vec<Problem>) {
+    let mut seen: HashMap<&str, (Span, String)> = HashMap::new();
+    // In the order of the file, so that the first is the one that reads first.
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by_key(|(entry, _)| entry.key_span);
+    for (entry, path) in entries {
+        match seen.get(entry.key.as_str()) {
+            Some((first, first_path)) => problems.push(Problem {
+                span: entry.key_span,
+                path,
+                message: format!(
+                    "another {kind} is called `{}` already: {first_path} in line {}",
+                    entry.key, first.line
+                ),
+                help: Some(format!("a {kind}'s name is unique in the whole site")),
+            }),
+            None => {
+                seen.insert(&entry.key, (entry.key_span, path));
+            }
+        }
+    }
+}
+
+/// A device called `garden-2` would be taken for node 2 of the network `garden`.
+fn taken_by_a_node(link: &Link, links: &[Link], problems: &mut Vec<Problem>) {
+    for device in link.devices() {
+        for network in links {
+            let Some(node) = network.node_called(&device.key) else { continue };
+            let own = device.value.get("node").and_then(|entry| entry.value.typed());
+            let is_that_node = std::ptr::eq(network.entry, link.entry) && own == Some(Typed::Int(node.into()));
+            if !is_that_node {
+                problems.push(Problem {
+                    span: device.key_span,
+                    path: link.device_path(device),
+                    message: format!("`{}` is what node {node} of {} is called by itself", device.key, network.path()),
+                    help: Some("choose another name".into()),
+                });
+            }
+        }
+    }
+}
+
+fn rule_for_nothing(matcher: &Entry, path: &str, links: &[Link], problems: &mut Vec<Problem>) {
+    let glob = |key: &str| matcher.value.get(key).and_then(|entry| Some((entry, Glob::new(entry.value.text()?))));
+    let (link, driver, device) = (glob("link"), glob("driver"), glob("device"));
+    let fits_link = |candidate: &Link| link.as_ref().is_none_or(|(_, glob)| glob.matches(candidate.name()));
+    let fits_driver = |candidate: &Link| driver.as_ref().is_none_or(|(_, glob)| glob.matches(candidate.driver));
+    let fits_device = |candidate: &Link| device.as_ref().is_none_or(|(_, glob)| candidate.has_device(glob));
+    if links.iter().any(|link| fits_link(link) && fits_driver(link) && fits_device(link)) {
+        return;
+    }
+    let before = problems.len();
+    let mut alone = |key: &str, asked: &Option<(&Entry, Glob)>, fits: &dyn Fn(&Link) -> bool, known: Vec<&str>| {
+        let Some((entry, _)) = asked.as_ref().filter(|_| !links.iter().any(fits)) else { return };
+        let text = entry.value.text().unwrap_or_default();
+        let help = match suggest(text, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("the site has no {key} at all"),
+            None => format!("the site has {}", known.join(", ")),
+        };
+        problems.push(Problem {
+            span: entry.value.span,
+            path: format!("{path}.{key}"),
+            message: format!("no {key} of this site fits `{text}`"),
+            help: Some(help),
+        });
+    };
+    let mut drivers: Vec<_> = links.iter().map(|link| link.driver).collect();
+    drivers.dedup();
+    alone("link", &link, &fits_link, links.iter().map(Link::name).collect());
+    alone("driver", &driver, &fits_driver, drivers);
+    let devices = links.iter().flat_map(|link| link.devices().iter().map(|device| device.key.as_str()));
+    alone("device", &device, &fits_device, devices.collect());
+    let any_asked = link.is_some() || driver.is_some() || device.is_some();
+    if problems.len() == before && any_asked {
+        problems.push(Problem {
+            span: matcher.key_span,
+            path: path.to_owned(),
+            message: "no device of this site fits all of this at once".into(),
+            help: None,
+        });
+    }
+}
+
+/// Two sessions with one client id throw each other out, over and over.
+fn client_ids(site: &Site, problems: &mut Vec<Problem>) {
+    let mut seen = HashMap::new();
+    for entry in site.uplinks.entries() {
+        let (name, uplink) = (&entry.name, &entry.value);
+        let id = uplink.client_id(&site.gateway, &name.value);
+        let Some(first) = seen.insert((uplink.url.value.clone(), id.clone()), &name.value) else { continue };
+        let (span, path) = match &uplink.client_id {
+            Some(id) => (id.span, id.path.clone()),
+            None => (name.span, name.path.clone()),
+        };
+        problems.push(Problem {
+            span,
+            path,
+            message: format!("uplink `{first}` has the client id `{id}` at the same broker"),
+            help: Some("give each its own client_id, or leave it out".into()),
+        });
+    }
+}

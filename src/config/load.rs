@@ -1,0 +1,129 @@
+//! A site file on disk → a [`Site`], or everything that is wrong with it. Secrets are opened here.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use wharf_contract::settings::{Context, Entry, Node, NodeKind, Problem, SecretResolver, Setting, Span};
+
+use super::{Site, SiteErrors, check, tree};
+
+/// The largest site file. One with a thousand devices has about 300 kB.
+const LARGEST_FILE: u64 = 4 << 20;
+
+/// The largest secret: a key in PEM form fits several times over.
+const LARGEST_SECRET: u64 = 64 << 10;
+
+/// Reads, decodes and checks a site file.
+pub fn load(path: &Path) -> Result<Site, SiteErrors> {
+    let bytes = read_bounded(path, LARGEST_FILE).map_err(|why| SiteErrors::unreadable(path, why))?;
+    let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    read(&text, path, &|reference| open_secret(reference, directory))
+}
+
+/// Decodes and checks the text of a site file. `path` is where it is said to stand: messages name
+/// it, and relative file names count from its directory.
+pub fn read(text: &str, path: &Path, secrets: SecretResolver) -> Result<Site, SiteErrors> {
+    let text = tree::normalise(text);
+    let tree = tree::parse(&text);
+    let mut problems = tree.problems;
+    let Some(root) = tree.root else {
+        return Err(SiteErrors::new(path, text, problems, None));
+    };
+    let mut cx = Context::new(path.parent().unwrap_or(Path::new("")), secrets);
+    let site = Site::decode(&root, &mut cx);
+    hide_what_sounds_secret(root.entries(), &mut cx);
+    hide_what_sounds_secret(&tree.refused, &mut cx);
+    let (found, hidden) = cx.finish();
+    let later = [found, check::names(&root), site.as_ref().map(check::site).unwrap_or_default()];
+    // What the tree refused would be a puzzle to the decoder too; one message is enough.
+    let refused: HashSet<Span> = problems.iter().map(|problem| problem.span).collect();
+    problems.extend(later.into_iter().flatten().filter(|problem| !refused.contains(&problem.span)));
+    match site {
+        Some(site) if problems.is_empty() => Ok(site),
+        _ => Err(SiteErrors::new(path, text, problems, Some(hidden))),
+    }
+}
+
+/// Hides literal values whose key says that they are secrets, and URLs with a login in them,
+/// wherever they stand: what is wrong with the file may be that they stand in a wrong place.
+fn hide_what_sounds_secret(entries: &[Entry], cx: &mut Context) {
+    for entry in entries {
+        let key = entry.key.to_lowercase();
+        let secret = ["pas", "pwd", "secret", "token"].iter().any(|word| key.contains(word));
+        if secret && !entry.value.text().is_some_and(is_reference) {
+            cx.hide_all(&entry.value);
+        }
+        hide_inside(&entry.value, cx);
+    }
+}
+
+fn hide_inside(value: &Node, cx: &mut Context) {
+    match &value.kind {
+        NodeKind::Mapping(entries) => hide_what_sounds_secret(entries, cx),
+        NodeKind::Sequence(items) => items.iter().for_each(|item| hide_inside(item, cx)),
+        NodeKind::Scalar { text, .. } if text.contains("://") && text.contains('@') => cx.hide(value.span),
+        NodeKind::Scalar { .. } => {}
+    }
+}
+
+/// Whether a text only says where a secret is.
+fn is_reference(text: &str) -> bool {
+    text.starts_with("${file:") || text.starts_with("${env:")
+}
+
+/// Opens `file:name` or `env:NAME`. The error names it, and never says what was in it.
+fn open_secret(reference: &str, directory: &Path) -> Result<String, String> {
+    match reference.split_once(':') {
+        Some(("file", name)) => {
+            let path = directory.join(name);
+            let bytes = read_bounded(&path, LARGEST_SECRET).map_err(|why| format!("{}: {why}", path.display()))?;
+            let text = String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8 text", path.display()))?;
+            // Editors and `echo` end a file with a line end that is no part of the secret.
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+        }
+        Some(("env", name)) => std::env::var(name).map_err(|error| match error {
+            std::env::VarError::NotPresent => format!("the environment variable {name} is not set"),
+            std::env::VarError::NotUnicode(_) => format!("the environment variable {name} is not UTF-8 text"),
+        }),
+        _ => Err("a secret is written ${file:name} or ${env:NAME}".into()),
+    }
+}
+
+fn read_bounded(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+    let words = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission to read it".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    };
+    // Opening a pipe without a writer would wait for ever.
+    if !std::fs::metadata(path).map_err(words)?.is_file() {
+        return Err("it is not a file".into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(words)?.take(largest + 1).read_to_end(&mut bytes).map_err(words)?;
+    if bytes.len() as u64 > largest {
+        return Err(format!("it is larger than {} KiB", largest >> 10));
+    }
+    Ok(bytes)
+}
+
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> SiteErrors {
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let good = tree::normalise(&String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]));
+    let (line, column) = match good.rsplit_once('\n') {
+        Some((before, last)) => (before.matches('\n').count() + 2, last.chars().count() + 1),
+        None => (1, good.chars().count() + 1),
+    };
+    let problem = Problem {
+        span: Span { line, column, length: 1 },
+        path: String::new(),
+        message: "this is not UTF-8 text".into(),
+        help: Some("save the file as UTF-8".into()),
+    };
+    SiteErrors::new(PathBuf::from(path), tree::normalise(&text), vec![problem], None)
+}

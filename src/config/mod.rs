@@ -1,0 +1,26 @@
+//! The site file: from text to a checked [`Site`], or to every mistake in it with its place.
+//!
+//! 1. [`tree`] reads YAML into a tree that knows line and column of every key and value. It is
+//!    the only module that knows the YAML crate.
+//! 2. [`site`] says what may be written; the drivers add their own parts. The same definitions
+//!    give the JSON Schema in [`schema`].
+//! 3. [`check`] looks for what no single part can see: names used twice, rules for nothing.
+//! 4. [`errors`] shows mistakes to people and programs.
+//!
+//! [`load()`] does all of it for a file, [`read`] for a text.
+
+pub mod check;
+pub mod errors;
+pub mod load;
+pub mod rules;
+pub mod schema;
+pub mod site;
+mod summary;
+pub mod tree;
+pub mod url;
+
+pub use errors::SiteErrors;
+pub use load::{load, read};
+pub use rules::rules;
+pub use schema::schema;
+pub use site::Site;

@@ -1,0 +1,229 @@
+//! What may be written in a site file. The drivers define their own parts.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use wharf_contract::settings::{
+    ByteSize, Context, FilePath, Name, Named, Node, Period, Ranged, Schema, Secret, Setting, Spanned, Typed,
+};
+use wharf_contract::{setting_enum, settings};
+
+use super::url::BrokerUrl;
+
+settings! {
+    /// A site: one gateway, what it listens to, and where it delivers.
+    pub struct Site {
+        /// The gateway's name. Its topics begin with it: gw1-out/, gw1-in/, gw1-sys/.
+        gateway: Name,
+        /// Where queues and other state are kept. Without it: $STATE_DIRECTORY under systemd, else
+        /// wharf-state/ beside the site file.
+        state_dir: Option<FilePath> = None,
+        /// The brokers upstream, by name. Each has a queue of its own.
+        uplinks: Named<Uplink> = Named::none(),
+        /// The broker inside the gateway, for clients on the same machine.
+        broker: Broker = Broker::default(),
+        /// How commands are treated.
+        commands: Commands = Commands::default(),
+        /// Modbus connections, by link name.
+        modbus: Named<wharf_modbus::LinkSettings> = Named::none(),
+        /// MySensors networks, by link name.
+        mysensors: Named<wharf_mysensors::LinkSettings> = Named::none(),
+        /// How readings become messages. The first rule that matches decides; what no rule matches
+        /// goes to {gateway}-out/{device}/{point} as JSON, or from MySensors in its classic form.
+        mapping: Vec<Rule> = Vec::new(),
+    }
+}
+
+settings! {
+    /// A broker upstream, and how messages get there.
+    pub struct Uplink {
+        /// Where it is: mqtt://host:1883, or mqtts://host:8883 for an encrypted connection.
+        url: Spanned<BrokerUrl>,
+        /// The version of MQTT.
+        protocol: Protocol = Protocol::V5,
+        /// The MQTT client id. Without it: wharf-<gateway>-<uplink>.
+        client_id: Option<Spanned<String>> = None,
+        /// The user to log in as.
+        username: Option<String> = None,
+        /// The password to log in with: ${file:name}, ${env:NAME}, or the password itself.
+        password: Option<Secret> = None,
+        /// Certificates, where the system's own do not do.
+        tls: Option<Tls> = None,
+        /// How long the connection may be silent before it is tested.
+        keep_alive: Period<1_000, 65_535_000> = Period::secs(30),
+        /// How many messages may wait for their acknowledgement at once.
+        in_flight: Ranged<u16, 1, 1_000> = Ranged::new(100),
+        /// The longest absence after which the broker's session is resumed. After a longer one it
+        /// starts clean, because what the broker kept for it are stale commands. 0s: always clean.
+        command_age: Period<0, 604_800_000> = Period::secs(60),
+        /// The queue on disk.
+        queue: Queue = Queue::default(),
+    }
+    check: |this, node, cx| {
+        if this.tls.is_some() && !this.url.tls {
+            cx.field_problem(node, "tls", "certificates without encryption").help("write mqtts:// in the URL");
+        }
+        if this.password.is_some() && this.username.is_none() && this.protocol == Protocol::V311 {
+            cx.field_problem(node, "password", "MQTT 3.1.1 knows no password without a username");
+        }
+        if let Some(id) = &this.client_id
+            && (id.is_empty() || id.chars().any(char::is_control))
+        {
+            cx.field_problem(node, "client_id", "a client id cannot be empty or contain control characters");
+        }
+    };
+}
+
+setting_enum! {
+    /// The version of MQTT.
+    pub enum Protocol {
+        /// MQTT 5.
+        V5 = "5",
+        /// MQTT 3.1.1.
+        V311 = "3.1.1",
+    }
+}
+
+settings! {
+    /// Certificates, as PEM files.
+    pub struct Tls {
+        /// Whom to trust, in place of the system's certificates.
+        ca: Option<FilePath> = None,
+        /// The gateway's own certificate.
+        cert: Option<FilePath> = None,
+        /// The key to it.
+        key: Option<FilePath> = None,
+    }
+    together: [cert, key];
+}
+
+settings! {
+    /// The queue on disk that keeps messages until the broker has acknowledged them.
+    pub struct Queue {
+        /// How large it may grow.
+        max_size: ByteSize<{ 16 << 20 }> = ByteSize::mib(512),
+        /// How long a message is worth delivering. Without it: for ever.
+        max_age: Option<Period<1_000>> = None,
+        /// How much of the disk it leaves free.
+        min_free: ByteSize = ByteSize::mib(64),
+        /// Which messages go when there is no room.
+        when_full: WhenFull = WhenFull::DropOldest,
+        /// How often it is made safe on disk. A power cut loses at most what came since.
+        commit: Period<1, 10_000> = Period::millis(100),
+    }
+}
+
+setting_enum! {
+    /// Which messages go when there is no room.
+    pub enum WhenFull {
+        /// The oldest.
+        DropOldest = "drop_oldest",
+        /// The one that has just come.
+        DropNewest = "drop_newest",
+    }
+}
+
+settings! {
+    /// The broker inside the gateway.
+    pub struct Broker {
+        /// Where it listens, on loopback only. An empty list: no local broker.
+        listen: Vec<ListenAddress> = vec![ListenAddress::DEFAULT],
+    }
+    check: |this, node, cx| {
+        for (index, address) in this.listen.iter().enumerate() {
+            if this.listen[..index].contains(address) {
+                cx.field_problem(node, "listen", format!("{} is here twice", address.0));
+            }
+        }
+    };
+}
+
+settings! {
+    /// How commands are treated.
+    pub struct Commands {
+        /// How long a command may take that brings no deadline of its own. After that it is
+        /// answered as expired, and never executed.
+        deadline: Period<100, 3_600_000> = Period::secs(10),
+    }
+}
+
+settings! {
+    /// A rule for readings: which ones, and what becomes of them.
+    pub struct Rule {
+        /// Which readings. What is left out matches everything.
+        r#match: Match = Match::default(),
+        /// The topic, with {words} filled in: gateway, link, driver, device, point, and the driver's own.
+        topic: Option<Spanned<String>> = None,
+        /// The payload: json, raw (the bare value), or a template with {words}.
+        payload: Spanned<String> = Spanned::nowhere("json".into()),
+        /// How hard it is delivered: 0 at most once, 1 at least once.
+        qos: Ranged<u8, 0, 1> = Ranged::new(1),
+        /// Whether the broker keeps the last message for those who come later.
+        retain: bool = false,
+        /// These readings are deliberately not published.
+        drop: bool = false,
+    }
+    check: |this, node, cx| {
+        if this.drop {
+            for key in ["topic", "payload", "qos", "retain"].into_iter().filter(|key| node.get(key).is_some()) {
+                cx.field_problem(node, key, format!("what is dropped has no {key}"));
+            }
+        } else if this.topic.is_none() {
+            cx.problem(cx.here(node), "`topic` is missing").help("a rule has a topic, or `drop: true`");
+        }
+    };
+}
+
+settings! {
+    /// Which readings a rule is for. `*` stands for any run of characters.
+    pub struct Match {
+        /// The link's name.
+        link: Option<String> = None,
+        /// The driver: modbus, mysensors.
+        driver: Option<String> = None,
+        /// The device's name.
+        device: Option<String> = None,
+        /// The point's name.
+        point: Option<String> = None,
+    }
+}
+
+impl Uplink {
+    /// The MQTT client id: as written, or made from the names.
+    pub fn client_id(&self, gateway: impl std::fmt::Display, uplink: impl std::fmt::Display) -> String {
+        match &self.client_id {
+            Some(id) => id.value.clone(),
+            None => format!("wharf-{gateway}-{uplink}"),
+        }
+    }
+}
+
+/// An address the local broker listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress(pub SocketAddr);
+
+impl ListenAddress {
+    const DEFAULT: Self = Self(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1883));
+}
+
+impl Setting for ListenAddress {
+    fn schema() -> Schema {
+        json!({ "type": "string", "pattern": "^(127(\\.[0-9]{1,3}){3}|\\[::1\\]):[0-9]{1,5}$" })
+    }
+
+    fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
+        let parsed = match node.typed() {
+            Some(Typed::Text(text)) => text.parse::<SocketAddr>().ok(),
+            _ => None,
+        };
+        let Some(address) = parsed.filter(|address| address.port() != 0) else {
+            return cx.unexpected(node, "an address and port such as 127.0.0.1:1883");
+        };
+        if !address.ip().is_loopback() {
+            cx.problem(node.span, format!("{address} can be reached from outside"))
+                .help("users and certificates for the local broker are not there yet, so it listens on loopback only: 127.0.0.1:1883");
+            return None;
+        }
+        Some(Self(address))
+    }
+}

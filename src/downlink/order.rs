@@ -1,0 +1,222 @@
+//! What a command's payload says: the value, an id, and how long it is worth something. Pure.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde_json::Value as Json;
+use wharf_contract::Value;
+use wharf_contract::settings::parse_duration;
+
+/// The largest payload of a command, in bytes.
+const LARGEST: usize = 4096;
+/// The longest text or number that is repeated as an id.
+const LONGEST_ID: usize = 128;
+
+/// A command's payload, understood.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Order {
+    /// What to write; `None` for a read.
+    pub value: Option<Value>,
+    /// The asker's id, repeated in the answer.
+    pub id: Option<Json>,
+    expires: Option<Expires>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Expires {
+    /// This long after it was sent: from `sent` if the asker says when, else from its arrival.
+    After { time: Duration, sent: Option<SystemTime> },
+    /// At this moment.
+    At(SystemTime),
+}
+
+/// Why a payload is no command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Too long.
+    #[error("the payload has {0} bytes, a command has at most {LARGEST}")]
+    TooLarge(usize),
+    /// Not text.
+    #[error("the payload is not UTF-8 text")]
+    NotText,
+    /// No payload.
+    #[error("the payload is empty: send the value, or {{\"value\": …}}")]
+    Empty,
+    /// A JSON object without a value.
+    #[error("the payload has no `value`")]
+    NoValue,
+    /// A value that no point can hold.
+    #[error("a value is a number, true, false or text")]
+    NoSuchValue,
+    /// An expiry that cannot be read.
+    #[error("`expires` is a time such as \"30s\", or milliseconds since 1970")]
+    Expires,
+    /// A time of sending that cannot be read.
+    #[error("`ts` is milliseconds since 1970")]
+    Sent,
+    /// An id that cannot be repeated.
+    #[error("`id` is a number or a short text")]
+    Id,
+}
+
+impl Order {
+    /// A write: the bare value, or an object with `value` and perhaps `id`, `expires`, `ts`.
+    pub fn write(payload: &Bytes) -> Result<Self, OrderError> {
+        let text = text(payload)?;
+        if text.is_empty() {
+            return Err(OrderError::Empty);
+        }
+        match serde_json::from_str(text) {
+            Ok(Json::Object(object)) => {
+                let value = object.get("value").ok_or(OrderError::NoValue)?;
+                let value = Some(value_of(value).ok_or(OrderError::NoSuchValue)?);
+                Ok(Self { value, ..Self::about(&object)? })
+            }
+            Ok(json) => {
+                let value = Some(value_of(&json).ok_or(OrderError::NoSuchValue)?);
+                Ok(Self { value, ..Self::default() })
+            }
+            // Not JSON, so it is text as it stands: `on`, `open`, `55.7,13.0,18`.
+            Err(_) => Ok(Self { value: Some(Value::Text(text.to_owned())), ..Self::default() }),
+        }
+    }
+
+    /// A read: any payload; of an object, `id` and `expires` count.
+    pub fn read(payload: &Bytes) -> Self {
+        match text(payload).map(serde_json::from_str) {
+            Ok(Ok(Json::Object(object))) => Self::about(&object).unwrap_or_default(),
+            _ => Self::default(),
+        }
+    }
+
+    /// How long the command may take from `now` on; `None` if its time has passed. `broker` is
+    /// what MQTT says of it, `default` counts when nobody says anything.
+    pub fn time_left(&self, now: SystemTime, broker: Option<Duration>, default: Duration) -> Option<Duration> {
+        let own = match &self.expires {
+            None => default,
+            Some(Expires::After { time, sent: None }) => *time,
+            Some(Expires::After { time, sent: Some(sent) }) => left(sent.checked_add(*time)?, now),
+            Some(Expires::At(at)) => left(*at, now),
+        };
+        let left = broker.map_or(own, |broker| own.min(broker));
+        // A clock that is far behind must not keep a command alive for days.
+        let left = left.min(Duration::from_secs(3600));
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn about(object: &serde_json::Map<String, Json>) -> Result<Self, OrderError> {
+        let id = match object.get("id") {
+            None | Some(Json::Null) => None,
+            Some(id @ Json::Number(_)) => Some(id.clone()),
+            Some(Json::String(text)) if text.len() <= LONGEST_ID => Some(Json::from(text.as_str())),
+            Some(_) => return Err(OrderError::Id),
+        };
+        let sent = match object.get("ts") {
+            None | Some(Json::Null) => None,
+            Some(ts) => Some(moment(ts).ok_or(OrderError::Sent)?),
+        };
+        let expires = match object.get("expires") {
+            None | Some(Json::Null) => None,
+            Some(Json::String(text)) => {
+                let time = parse_duration(text).ok_or(OrderError::Expires)?;
+                Some(Expires::After { time, sent })
+            }
+            Some(at) => Some(Expires::At(moment(at).ok_or(OrderError::Expires)?)),
+        };
+        Ok(Self { value: None, id, expires })
+    }
+}
+
+fn text(payload: &Bytes) -> Result<&str, OrderError> {
+    if payload.len() > LARGEST {
+        return Err(OrderError::TooLarge(payload.len()));
+    }
+    Ok(std::str::from_utf8(payload).map_err(|_| OrderError::NotText)?.trim())
+}
+
+fn value_of(json: &Json) -> Option<Value> {
+    match json {
+        Json::Bool(value) => Some(Value::Bool(*value)),
+        Json::Number(number) => {
+            number.as_i64().map(Value::Int).or_else(|| number.as_f64().filter(|n| n.is_finite()).map(Value::Float))
+        }
+        Json::String(text) => Some(Value::Text(text.clone())),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+fn moment(json: &Json) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_millis(json.as_u64()?))
+}
+
+fn left(until: SystemTime, now: SystemTime) -> Duration {
+    until.duration_since(now).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Duration = Duration::from_secs(10);
+
+    fn write(payload: &str) -> Result<Order, OrderError> {
+        Order::write(&Bytes::copy_from_slice(payload.as_bytes()))
+    }
+
+    #[test]
+    fn a_bare_payload_is_the_value() {
+        let check = |payload: &str, value: Value| {
+            assert_eq!(write(payload).unwrap().value, Some(value), "{payload}");
+        };
+        check("60", Value::Int(60));
+        check(" 60\n", Value::Int(60));
+        check("21.5", Value::Float(21.5));
+        check("true", Value::Bool(true));
+        check("on", Value::Text("on".into()));
+        check("\"on\"", Value::Text("on".into()));
+        check("55.7,13.0,18", Value::Text("55.7,13.0,18".into()));
+    }
+
+    #[test]
+    fn an_object_carries_value_and_id() {
+        let order = write(r#"{"value":60,"id":"a1"}"#).unwrap();
+        assert_eq!((order.value, order.id), (Some(Value::Int(60)), Some("a1".into())));
+        assert_eq!(Order::read(&Bytes::from_static(br#"{"id":7}"#)).id, Some(7.into()));
+        assert_eq!(Order::read(&Bytes::new()), Order::default());
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused_with_its_reason() {
+        let check = |payload: &str, error: OrderError| assert_eq!(write(payload), Err(error), "{payload}");
+        check("", OrderError::Empty);
+        check(r#"{"valve":1}"#, OrderError::NoValue);
+        check(r#"{"value":null}"#, OrderError::NoSuchValue);
+        check("[1]", OrderError::NoSuchValue);
+        check("null", OrderError::NoSuchValue);
+        check(r#"{"value":1,"expires":"soon"}"#, OrderError::Expires);
+        check(r#"{"value":1,"expires":-1}"#, OrderError::Expires);
+        check(r#"{"value":1,"ts":"now"}"#, OrderError::Sent);
+        check(r#"{"value":1,"id":{}}"#, OrderError::Id);
+        check(&"x".repeat(LARGEST + 1), OrderError::TooLarge(LARGEST + 1));
+        assert_eq!(Order::write(&Bytes::from_static(&[0xff])), Err(OrderError::NotText));
+    }
+
+    #[test]
+    fn the_time_left_counts_from_when_the_command_was_sent() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let check = |payload: &str, broker: Option<u64>, expected: Option<u64>| {
+            let left = write(payload).unwrap().time_left(now, broker.map(Duration::from_secs), DEFAULT);
+            assert_eq!(left, expected.map(Duration::from_secs), "{payload}");
+        };
+        check("1", None, Some(10));
+        check("1", Some(3), Some(3));
+        check("1", Some(0), None);
+        check(r#"{"value":1,"expires":"30s"}"#, None, Some(30));
+        check(r#"{"value":1,"expires":"30s"}"#, Some(5), Some(5));
+        check(r#"{"value":1,"expires":"30s","ts":999990000}"#, None, Some(20));
+        check(r#"{"value":1,"expires":"30s","ts":999900000}"#, None, None);
+        check(r#"{"value":1,"expires":1000005000}"#, None, Some(5));
+        check(r#"{"value":1,"expires":999999999}"#, None, None);
+        check(r#"{"value":1,"expires":"14d"}"#, None, Some(3600));
+    }
+}

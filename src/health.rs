@@ -1,0 +1,69 @@
+//! What the gateway says about itself: the health of links and devices, and what was lost.
+//!
+//! Birth and will (`gw1-sys/state`) are not here: they belong to an uplink's session.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tracing::{error, info};
+use wharf_contract::{DeviceId, Health, LinkId};
+
+use crate::mapping::epoch_ms;
+use crate::message::Message;
+use crate::north::{North, To};
+use crate::queue::{Loss, Queue};
+use crate::topics::{Topics, health_payload, state_payload};
+
+/// At most this often a queue's losses are reported: the report itself needs room in the queue.
+const LOSS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Publishes a link's health whenever it changes, until the link is gone.
+pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, north: North, topics: Topics) {
+    loop {
+        let now = health.borrow_and_update().clone();
+        match &now {
+            Health::Online => info!(%link, "link online"),
+            Health::Degraded(reason) => info!(%link, reason, "link online, with trouble"),
+            // The supervisor has told of these with more to say.
+            Health::Connecting | Health::Offline(_) | Health::Failed(_) => {}
+        }
+        let payload = health_payload(&now, epoch_ms(SystemTime::now()));
+        north.publish(Message::new(topics.link(&link), payload).retained(), &To::Everyone).await;
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A device's health as a message.
+pub fn device_message(topics: &Topics, device: &DeviceId, alive: bool, reason: Option<&str>) -> Message {
+    let state = if alive { "online" } else { "offline" };
+    Message::new(topics.device(device), state_payload(state, epoch_ms(SystemTime::now()), reason)).retained()
+}
+
+/// Reports what a queue had to drop, for as long as it runs.
+pub async fn watch_losses(uplink: &str, queue: Queue, north: North, topics: Topics) {
+    loop {
+        for loss in queue.next_losses().await {
+            error!(
+                uplink, count = loss.count, reason = loss.reason.as_str(), first = %loss.first, last = %loss.last,
+                "messages lost"
+            );
+            north.publish(Message::new(topics.loss(), loss_payload(uplink, &loss)), &To::Everyone).await;
+        }
+        tokio::time::sleep(LOSS_INTERVAL).await;
+    }
+}
+
+fn loss_payload(uplink: &str, loss: &Loss) -> String {
+    serde_json::json!({
+        "uplink": uplink,
+        "count": loss.count,
+        "reason": loss.reason.as_str(),
+        "first": loss.first.get(),
+        "last": loss.last.get(),
+        "from": epoch_ms(loss.from),
+        "to": epoch_ms(loss.to),
+    })
+    .to_string()
+}

@@ -1,0 +1,37 @@
+//! wharf: an edge gateway. Modbus and MySensors in, MQTT out, nothing lost.
+//!
+//! # The life of a reading
+//!
+//! 1. [`config`] reads the site file and checks it as a whole, before anything starts.
+//! 2. [`drivers`] builds one driver per link; [`supervisor`] keeps each of them running.
+//! 3. A driver turns bytes into a [`Reading`](wharf_contract::Reading) and emits it through its
+//!    [`Port`](wharf_contract::Port). The channel behind it is bounded: when the gateway is
+//!    behind, the field slows down and memory does not grow.
+//! 4. [`mapping`] applies the site's rules and makes a [`Message`](message::Message).
+//! 5. [`north`] shows the message to local clients through the embedded [`broker`] at once, and
+//!    appends it to each uplink's [`queue`]. From the next commit on it survives a power cut.
+//! 6. [`uplink`] publishes the oldest messages, a window at a time. When the broker acknowledges
+//!    one, and only then, it leaves the queue.
+//!
+//! A command comes in through [`uplink`] or [`broker`], is taken apart by [`topics`], checked by
+//! [`downlink`] and put on the port of the driver that owns the device. Its answer goes north like
+//! a reading.
+//!
+//! [`app`] makes every channel, starts every task, and stops them from south to north.
+
+pub mod app;
+pub mod backoff;
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod downlink;
+pub mod drivers;
+pub mod health;
+pub mod mapping;
+pub mod message;
+pub mod north;
+pub mod queue;
+pub mod supervisor;
+pub mod topics;
+pub mod uplink;

@@ -1,0 +1,163 @@
+//! A finished publication, and the form in which the queue keeps it.
+//!
+//! The queue stores bytes and knows nothing of MQTT, so the form is defined here. It begins with a
+//! version, so that a queue written by an older wharf is still delivered by a newer one.
+//!
+//! ```text
+//! u8 version = 1 | u8 flags | u16 topic length | topic | [u16 length | correlation data] | payload
+//! ```
+//!
+//! Numbers are big-endian. Flags: bit 0 QoS 1, bit 1 retain, bit 2 correlation data follows.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+const VERSION: u8 = 1;
+const QOS_1: u8 = 1;
+const RETAIN: u8 = 1 << 1;
+const CORRELATION: u8 = 1 << 2;
+
+/// How hard a publication is delivered. QoS 2 is left out: with at-least-once delivery from disk
+/// it would promise what it cannot hold across a lost session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos {
+    /// Sent once; gone if the connection breaks.
+    AtMostOnce,
+    /// Sent until it is acknowledged.
+    AtLeastOnce,
+}
+
+/// A finished publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The topic: not empty, without wildcards, at most 65,535 bytes.
+    pub topic: String,
+    /// The payload.
+    pub payload: Bytes,
+    /// How hard it is delivered.
+    pub qos: Qos,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+    /// MQTT 5 correlation data, on an answer whose asker sent some.
+    pub correlation: Option<Bytes>,
+}
+
+/// A stored message that cannot be read back.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// The bytes end early.
+    #[error("the stored message is cut short")]
+    Short,
+    /// Written by a newer wharf.
+    #[error("the stored message has version {0}, this wharf knows version {VERSION}")]
+    Version(u8),
+    /// The topic is not UTF-8.
+    #[error("the stored topic is not text")]
+    Topic,
+}
+
+impl Message {
+    /// A QoS 1 message without correlation data.
+    pub fn new(topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self { topic: topic.into(), payload: payload.into(), qos: Qos::AtLeastOnce, retain: false, correlation: None }
+    }
+
+    /// The same message, retained.
+    #[must_use]
+    pub fn retained(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
+    /// The stored form. A topic or correlation data past 65,535 bytes would not be valid MQTT
+    /// either; nothing in wharf makes one.
+    pub fn encode(&self) -> Bytes {
+        let correlation = self.correlation.as_ref();
+        let size = 4 + self.topic.len() + correlation.map_or(0, |data| 2 + data.len()) + self.payload.len();
+        let mut bytes = BytesMut::with_capacity(size);
+        bytes.put_u8(VERSION);
+        let qos = if self.qos == Qos::AtLeastOnce { QOS_1 } else { 0 };
+        let retain = if self.retain { RETAIN } else { 0 };
+        bytes.put_u8(qos | retain | correlation.map_or(0, |_| CORRELATION));
+        put_short(&mut bytes, self.topic.as_bytes());
+        if let Some(data) = correlation {
+            put_short(&mut bytes, data);
+        }
+        bytes.put_slice(&self.payload);
+        bytes.freeze()
+    }
+
+    /// Reads the stored form.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, MessageError> {
+        if bytes.len() < 2 {
+            return Err(MessageError::Short);
+        }
+        let head = bytes.split_to(2);
+        if head[0] != VERSION {
+            return Err(MessageError::Version(head[0]));
+        }
+        let flags = head[1];
+        let topic = take_short(&mut bytes)?;
+        let topic = String::from_utf8(topic.to_vec()).map_err(|_| MessageError::Topic)?;
+        let correlation = if flags & CORRELATION == 0 { None } else { Some(take_short(&mut bytes)?) };
+        let qos = if flags & QOS_1 == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+        Ok(Self { topic, payload: bytes, qos, retain: flags & RETAIN != 0, correlation })
+    }
+}
+
+fn put_short(bytes: &mut BytesMut, data: &[u8]) {
+    let length = u16::try_from(data.len()).unwrap_or(u16::MAX);
+    bytes.put_u16(length);
+    bytes.put_slice(&data[..usize::from(length)]);
+}
+
+fn take_short(bytes: &mut Bytes) -> Result<Bytes, MessageError> {
+    if bytes.len() < 2 {
+        return Err(MessageError::Short);
+    }
+    let length = bytes.split_to(2);
+    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+    if bytes.len() < length {
+        return Err(MessageError::Short);
+    }
+    Ok(bytes.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_stored_is_read_back(
+            topic in "[a-z/äß]{1,40}",
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+            qos in any::<bool>(),
+            retain in any::<bool>(),
+            correlation in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+        ) {
+            let message = Message {
+                topic,
+                payload: payload.into(),
+                qos: if qos { Qos::AtLeastOnce } else { Qos::AtMostOnce },
+                retain,
+                correlation: correlation.map(Bytes::from),
+            };
+            prop_assert_eq!(Message::decode(message.encode()), Ok(message));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = Message::decode(bytes.into());
+        }
+    }
+
+    #[test]
+    fn a_message_cut_short_is_an_error() {
+        let whole = Message { correlation: Some("c".into()), ..Message::new("gw1-out/a/b", "1") }.encode();
+        for length in 0..whole.len() - 1 {
+            assert_eq!(Message::decode(whole.slice(..length)), Err(MessageError::Short), "{length} bytes");
+        }
+    }
+}

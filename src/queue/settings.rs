@@ -1,0 +1,57 @@
+//! How a queue is kept: its bounds, and what gives way at them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The smallest segment, in bytes.
+pub const MIN_SEGMENT: u64 = 64 * 1024;
+
+/// What gives way when the queue or the disk is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest segment.
+    #[default]
+    DropOldest,
+    /// What comes in.
+    DropNewest,
+}
+
+/// How a queue is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where its files are; made if it is not there.
+    pub dir: PathBuf,
+    /// How many bytes its segments may take, the spare included. At least four segments.
+    pub max_size: u64,
+    /// How old a record may get; `None` for any age.
+    pub max_age: Option<Duration>,
+    /// How many bytes are left free on the disk.
+    pub min_free: u64,
+    /// What gives way when there is no room.
+    pub when_full: WhenFull,
+    /// How long the first waiting record waits for company. Zero commits each as soon as it can.
+    pub commit_interval: Duration,
+    /// Size of a segment in bytes. Made smaller if fewer than four would fit `max_size`.
+    pub segment_size: u64,
+}
+
+impl Settings {
+    /// The defaults: 512 MiB of any age, 64 MiB left free, the oldest give way, a commit every
+    /// 100 ms, segments of 8 MiB.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            max_size: 512 << 20,
+            max_age: None,
+            min_free: 64 << 20,
+            when_full: WhenFull::default(),
+            commit_interval: Duration::from_millis(100),
+            segment_size: 8 << 20,
+        }
+    }
+
+    /// The size segments get. A multiple of a page, so that the last one fits the bound too.
+    pub(super) fn effective_segment_size(&self) -> u64 {
+        (self.segment_size.min(self.max_size / 4) / 4096 * 4096).clamp(MIN_SEGMENT, 1 << 30)
+    }
+}

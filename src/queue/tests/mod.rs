@@ -1,0 +1,110 @@
+//! The queue as a whole, against a model, against damage, and against a full disk.
+
+mod bounds;
+mod damage;
+mod life;
+mod model;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::settings::MIN_SEGMENT;
+use super::*;
+
+/// Long enough for any disk, so that a test that hangs fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Small segments and quick commits.
+fn settings(dir: impl Into<PathBuf>) -> Settings {
+    Settings {
+        max_size: 64 << 20,
+        min_free: 0,
+        commit_interval: Duration::from_millis(1),
+        segment_size: MIN_SEGMENT,
+        ..Settings::new(dir)
+    }
+}
+
+fn body(n: u64) -> Bytes {
+    format!("message {n:06} {}", "x".repeat(135)).into()
+}
+
+/// The number a body was made of, if it is intact.
+fn number(record: &Record) -> Option<u64> {
+    let n = std::str::from_utf8(&record.body).ok()?.get(8..14)?.parse().ok()?;
+    (record.body == body(n)).then_some(n)
+}
+
+async fn append(queue: &Queue, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        queue.append(body(n), SystemTime::now()).await.unwrap();
+    }
+}
+
+/// Waits until nothing waits for a commit, by the queue's own counts.
+async fn committed(queue: &Queue, records: u64) {
+    until(|| queue.end().get() >= records).await;
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    tokio::time::timeout(PATIENCE, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .expect("it did not happen in time");
+}
+
+/// Everything that waits, as far as the queue's end.
+async fn drain(queue: &Queue) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    let mut from = queue.oldest_unacknowledged();
+    while queue.counters().queued > 0 && from < queue.end() {
+        let read = tokio::time::timeout(Duration::from_secs(5), queue.read(from, 100, 1 << 20)).await;
+        // What was counted as queued may turn out to be damaged, to the last record.
+        let Ok(read) = read else { break };
+        let read = read.unwrap();
+        from = read.last().unwrap().seq.next();
+        records.extend(read);
+        if queue.counters().queued == records.len() as u64 {
+            break;
+        }
+    }
+    records
+}
+
+fn numbers(records: &[Record]) -> Vec<u64> {
+    records.iter().map(|record| number(record).expect("an intact body")).collect()
+}
+
+fn assert_balanced(counters: &Counters) {
+    assert_eq!(
+        counters.captured,
+        counters.acknowledged + counters.queued + counters.dropped.total(),
+        "the counts do not add up: {counters:?}"
+    );
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// A directory with `count` committed records, closed again.
+async fn filled(count: u64) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(settings(dir.path())).unwrap();
+    append(&queue, 0..count).await;
+    queue.close().await.unwrap();
+    dir
+}

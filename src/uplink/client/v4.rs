@@ -1,0 +1,171 @@
+//! MQTT 3.1.1.
+
+use std::time::Duration;
+
+use rumqttc_v4 as mqtt;
+
+use super::v5::{keep_alive, packet_ids};
+use super::{
+    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW, refused,
+    words,
+};
+use crate::message::{Message, Qos};
+
+/// The largest packet that is sent: the protocol's own limit. A 3.1.1 broker does not tell its own.
+const LARGEST_OUTGOING: usize = 268_435_455;
+
+/// The half that sends.
+#[derive(Clone)]
+pub struct Sender(mqtt::AsyncClient);
+
+/// The half that connects and receives.
+pub struct Connection {
+    options: Options,
+    events: mqtt::EventLoop,
+    client: mqtt::AsyncClient,
+}
+
+impl Connection {
+    /// A connection that is not made yet.
+    pub fn new(options: Options) -> Self {
+        let (client, events) = fresh(&options, true);
+        Self { options, events, client }
+    }
+
+    /// Forgets the last connection.
+    ///
+    /// 3.1.1 has one switch for two things: "forget what you kept" and "keep nothing from now
+    /// on". To have the first without the second a short connection of its own says it.
+    pub async fn start_over(&mut self, clean: bool) -> Result<(), ConnectionError> {
+        if clean {
+            self.forget_session().await?;
+        }
+        (self.client, self.events) = fresh(&self.options, false);
+        Ok(())
+    }
+
+    /// The half that sends.
+    pub fn sender(&self) -> Sender {
+        Sender(self.client.clone())
+    }
+
+    /// What happens next.
+    pub async fn next(&mut self) -> Result<Happening, ConnectionError> {
+        let event = self.events.poll().await.map_err(|error| explain(&error))?;
+        Ok(match event {
+            mqtt::Event::Outgoing(mqtt::Outgoing::Publish(id)) => Happening::Sent(id),
+            mqtt::Event::Incoming(packet) => incoming(packet),
+            _ => Happening::Other,
+        })
+    }
+
+    async fn forget_session(&self) -> Result<(), ConnectionError> {
+        let (client, mut events) = fresh(&self.options, true);
+        loop {
+            match events.poll().await {
+                Ok(mqtt::Event::Incoming(mqtt::Packet::ConnAck(_))) => {
+                    let _ = client.try_disconnect();
+                }
+                Ok(mqtt::Event::Outgoing(mqtt::Outgoing::Disconnect)) | Err(mqtt::ConnectionError::RequestsDone) => {
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) => return Err(explain(&error)),
+            }
+        }
+    }
+}
+
+fn fresh(options: &Options, clean: bool) -> (mqtt::AsyncClient, mqtt::EventLoop) {
+    let mut settings =
+        mqtt::MqttOptions::new(options.client_id.clone(), mqtt::Broker::tcp(options.host.clone(), options.port));
+    settings.set_keep_alive(keep_alive(options.keep_alive));
+    settings.set_clean_session(clean);
+    settings.set_max_packet_size(LARGEST_INCOMING as usize, LARGEST_OUTGOING);
+    settings.set_inflight(packet_ids(options.window));
+    if let Some((user, password)) = &options.credentials {
+        settings.set_credentials(user.clone(), password.clone().into_bytes());
+    }
+    if let Some(tls) = &options.tls {
+        settings.set_transport(mqtt::Transport::tls_with_config(mqtt::TlsConfiguration::Rustls(tls.clone())));
+    }
+    let will = &options.will;
+    settings.set_last_will(mqtt::LastWill::new(
+        will.topic.clone(),
+        will.payload.to_vec(),
+        mqtt::mqttbytes::QoS::AtLeastOnce,
+        will.retain,
+    ));
+    let capacity = usize::from(options.window) + REQUESTS_BEYOND_WINDOW;
+    let (client, mut events) = mqtt::AsyncClient::builder(settings).capacity(capacity).build();
+    let mut network = mqtt::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(options.connect_timeout.max(Duration::from_secs(1)).as_secs());
+    events.set_network_options(network);
+    (client, events)
+}
+
+impl Sender {
+    /// Hands a publication to the library. Correlation data has no place in 3.1.1.
+    pub fn publish(&self, message: &Message) -> Result<(), Full> {
+        let qos = match message.qos {
+            Qos::AtMostOnce => mqtt::mqttbytes::QoS::AtMostOnce,
+            Qos::AtLeastOnce => mqtt::mqttbytes::QoS::AtLeastOnce,
+        };
+        let options = mqtt::PublishOptions::new(qos).retain(message.retain);
+        self.0.try_publish(message.topic.clone(), message.payload.clone(), options).map_err(|_| Full)
+    }
+
+    /// Asks for commands.
+    pub fn subscribe(&self, filter: &str) -> Result<(), Full> {
+        self.0.try_subscribe(filter, mqtt::mqttbytes::QoS::AtLeastOnce).map_err(|_| Full)
+    }
+
+    /// Says goodbye.
+    pub fn disconnect(&self) {
+        // Full means that the connection is not working anyway.
+        let _ = self.0.try_disconnect();
+    }
+}
+
+fn incoming(packet: mqtt::Packet) -> Happening {
+    match packet {
+        mqtt::Packet::ConnAck(ack) => Happening::Connected(Connected {
+            session_present: ack.session_present,
+            receive_maximum: None,
+            largest_packet: None,
+        }),
+        mqtt::Packet::PubAck(ack) => Happening::Acknowledged { id: ack.pkid, refusal: None },
+        mqtt::Packet::SubAck(ack) => {
+            let accepted = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Success(_));
+            Happening::Subscribed { refused: !ack.return_codes.iter().all(accepted) }
+        }
+        mqtt::Packet::Publish(publish) => Happening::Incoming(Incoming {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            payload: publish.payload,
+            retained: publish.retain,
+            duplicate: publish.dup,
+            id: publish.pkid,
+            expires_in: None,
+            response_topic: None,
+            correlation: None,
+        }),
+        _ => Happening::Other,
+    }
+}
+
+fn explain(error: &mqtt::ConnectionError) -> ConnectionError {
+    match error {
+        mqtt::ConnectionError::ConnectionRefused(code) => refused(&format!("{code:?}")),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {
+            ConnectionError("the broker stopped answering".into())
+        }
+        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => {
+            ConnectionError("the broker closed the connection".into())
+        }
+        mqtt::ConnectionError::NetworkTimeout => ConnectionError("the broker did not answer in time".into()),
+        // The library does not name this one as the source of the other.
+        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(cause)) => words(cause),
+        other => words(other),
+    }
+}

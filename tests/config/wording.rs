@@ -1,0 +1,84 @@
+//! The exact words in which mistakes are told, reviewed like code.
+
+use std::path::Path;
+
+use crate::{files, read};
+
+/// Every broken file of the corpus has a snapshot of what its writer is told.
+#[test]
+fn every_broken_file_is_explained() {
+    for folder in ["bad", "meaning", "unreadable"] {
+        for (path, text) in files(&format!("tests/config/{folder}")) {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let errors = wharf::config::read(&text, Path::new(path.file_name().unwrap()), &|reference| {
+                Err(format!("{reference} cannot be opened"))
+            })
+            .expect_err(&name);
+            insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+                insta::assert_snapshot!(format!("{folder}-{name}"), errors.to_string());
+            });
+        }
+    }
+}
+
+#[test]
+fn programs_get_the_same_mistakes_as_json() {
+    let errors = read("gateway: g\nbroker: {lisen: []}\n").unwrap_err();
+    let expected = serde_json::json!([{
+        "file": "site.yaml",
+        "line": 2,
+        "column": 10,
+        "path": "broker.lisen",
+        "message": "`lisen` is not known here",
+        "help": "did you mean `listen`?",
+    }]);
+    assert_eq!(errors.to_json(), expected);
+}
+
+#[test]
+fn a_long_line_is_cut_around_the_mistake() {
+    let padding = "x".repeat(300);
+    let errors = read(&format!("gateway: g\nbroker: {{listen: [{padding}, 5]}}\n")).unwrap_err().to_string();
+    assert!(errors.lines().all(|line| line.chars().count() < 250), "{errors}");
+    let caret = errors.lines().find(|line| line.contains("found 5")).unwrap();
+    let quoted = errors.lines().nth(errors.lines().position(|line| line == caret).unwrap() - 1).unwrap();
+    assert_eq!(quoted.chars().nth(caret.find('^').unwrap()), Some('5'), "{errors}");
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let text = "gateway: \"a\\eb\"\n\"\\e[2J\": 1\nstate_dir: [\"\u{7f}\"]\n\
+                uplinks: {u: {url: mqtt://a, password: \"${file:a\\eb}\"}}\n";
+    let errors = wharf::config::read(text, Path::new("site.yaml"), &|name| Err(format!("{name} is absent")));
+    let told = errors.unwrap_err().to_string();
+    assert!(told.contains("b is absent"), "{told}");
+    assert!(told.chars().all(|c| c == '\n' || !c.is_control()), "{told:?}");
+}
+
+#[test]
+fn a_file_that_is_not_text_is_refused_at_the_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("site.yaml");
+    std::fs::write(&path, b"gateway: g\r\nstate_dir: \"stra\xdfe\"\n").unwrap();
+    let errors = wharf::config::load(&path).unwrap_err();
+    let problem = &errors.problems()[0];
+    assert_eq!((problem.span.line, problem.span.column), (2, 17));
+    assert_eq!(problem.message, "this is not UTF-8 text");
+}
+
+#[test]
+fn a_file_too_large_to_be_a_site_is_refused_unread() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("site.yaml");
+    std::fs::File::create(&path).unwrap().set_len(5 << 20).unwrap();
+    let errors = wharf::config::load(&path).unwrap_err();
+    assert_eq!(errors.problems()[0].message, "it is larger than 4096 KiB");
+}
+
+#[test]
+fn of_very_many_mistakes_the_first_hundred_are_shown() {
+    let text: String = (0..20_000).map(|index| format!("k{index}: 1\n")).collect();
+    let errors = read(&text).unwrap_err();
+    assert_eq!(errors.problems().len(), 20_001);
+    assert!(errors.to_string().ends_with("20001 mistakes in site.yaml, the first 100 shown"));
+}

@@ -1,0 +1,39 @@
+//! What the tests are made of: a gateway, a broker, a client, a serial line, a Modbus slave.
+
+pub mod broker;
+pub mod client;
+pub mod gateway;
+pub mod line;
+pub mod slave;
+
+use std::net::{TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long something may take that is expected to happen: generous, because machines are slow.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A port of loopback that is free now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The gateway's connection to a listener of the test's.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let (stream, _) = wait_for("the gateway to connect", PATIENCE, || listener.accept().ok());
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+/// Waits until `happened` gives something.
+pub fn wait_for<T>(what: &str, patience: Duration, mut happened: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(value) = happened() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
+        sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,18 @@
+//! The gateway as its users have it: the real binary, a real Mosquitto, real sockets and ptys.
+//!
+//! Each test starts its own Mosquitto on its own port and its own gateway in its own folder, so
+//! they run side by side. Nothing leaves loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // in a test, an unwrap is the assertion
+
+mod lab;
+
+mod commands;
+mod demo;
+mod local;
+mod modbus;
+mod mysensors;
+mod outage;
+mod restart;
+mod start_stop;
+mod tls;

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs the counterparts the tests talk to, if they are missing: Mosquitto (broker and clients)
+# and pymodbus, from Debian's packages.
+set -eu
+need=""
+command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || need="$need mosquitto"
+command -v mosquitto_pub >/dev/null 2>&1 || need="$need mosquitto-clients"
+[ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import pymodbus.server' 2>/dev/null ||
+  need="$need python3-pymodbus python3-serial-asyncio"
+command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
+[ -n "$need" ] || exit 0
+echo "installing:$need"
+as_root=""
+[ "$(id -u)" = 0 ] || as_root="sudo"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+# shellcheck disable=SC2086 # a list of words is what is wanted
+$as_root apt-get install -y -qq --no-install-recommends $need

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Everything that has to hold before a change is taken: format, lints, all tests.
+set -eu
+cd "$(dirname "$0")/.."
+sh tests/prepare.sh
+PATH="$PATH:/usr/sbin"
+export PATH
+cargo fmt --all -- --check
+cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo test --workspace --locked
