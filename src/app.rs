@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use wharf_contract::{Event, LinkEvent, LinkId, Port};
+use wharf_contract::{Driver, Event, LinkEvent, LinkId, Port};
 
 use crate::broker::LocalBroker;
 use crate::config::{self, Site};
@@ -92,9 +92,18 @@ impl Stage {
 /// used, an address that is taken, certificates that cannot be read. A broker or a device that is
 /// away is no error.
 pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
-    let topics = Topics::new(site.gateway.as_str());
-    let links = drivers::links(&site);
     let drivers = drivers::build(&site);
+    start_with(site, drivers, options).await
+}
+
+/// Like [`start`], with drivers of the caller's choice in place of the site's own.
+///
+/// # Errors
+///
+/// As [`start`].
+pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Options) -> anyhow::Result<Running> {
+    let topics = Topics::new(site.gateway.as_str());
+    let links = drivers::links(&drivers);
     info!(gateway = topics.gateway(), version = env!("CARGO_PKG_VERSION"), "wharf starts: {}", site.summary());
 
     let queues = uplinks::open_queues(&site, &options.state_dir)?;

@@ -19,12 +19,10 @@ pub fn build(site: &Site) -> Vec<Arc<dyn Driver>> {
     drivers
 }
 
-/// The links of a site, as mapping rules see them.
-pub fn links(site: &Site) -> Vec<LinkFacts> {
-    let modbus = site.modbus.iter().map(|(name, _)| (name, wharf_modbus::KIND, wharf_modbus::LABELS));
-    let mysensors = site.mysensors.iter().map(|(name, _)| (name, wharf_mysensors::KIND, &wharf_mysensors::LABELS[..]));
-    modbus
-        .chain(mysensors)
-        .map(|(name, driver, labels)| LinkFacts { link: LinkId::from(name.as_str()), driver, labels })
+/// The links of these drivers, as mapping rules see them.
+pub fn links(drivers: &[Arc<dyn Driver>]) -> Vec<LinkFacts> {
+    drivers
+        .iter()
+        .map(|driver| LinkFacts { link: driver.name().clone(), driver: driver.kind(), labels: driver.labels() })
         .collect()
 }

@@ -39,7 +39,7 @@ pub fn names(root: &Node) -> Vec<Problem> {
 pub fn site(site: &Site) -> Vec<Problem> {
     let mut problems = Vec::new();
     client_ids(site, &mut problems);
-    problems.extend(rules::compile(site, &drivers::links(site)).1);
+    problems.extend(rules::compile(site, &drivers::links(&drivers::build(site))).1);
     problems
 }
 

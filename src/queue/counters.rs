@@ -45,6 +45,8 @@ pub struct Dropped {
     pub damaged: u64,
     /// See [`LossReason::TooLarge`].
     pub too_large: u64,
+    /// See [`LossReason::Refused`].
+    pub refused: u64,
     /// See [`LossReason::Unwritable`].
     pub unwritable: u64,
 }
@@ -52,7 +54,7 @@ pub struct Dropped {
 impl Dropped {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.full + self.age + self.damaged + self.too_large + self.unwritable
+        self.full + self.age + self.damaged + self.too_large + self.refused + self.unwritable
     }
 
     pub(super) fn add(&mut self, reason: LossReason, count: u64) {
@@ -61,6 +63,7 @@ impl Dropped {
             LossReason::Age => &mut self.age,
             LossReason::Damaged => &mut self.damaged,
             LossReason::TooLarge => &mut self.too_large,
+            LossReason::Refused => &mut self.refused,
             LossReason::Unwritable => &mut self.unwritable,
         } += count;
     }

@@ -19,8 +19,10 @@ pub enum LossReason {
     Age,
     /// What was read back is not what was written, or a file was missing.
     Damaged,
-    /// The body was above the limit, and never stored.
+    /// The body was above the limit, and never stored; or it is more than the broker takes.
     TooLarge,
+    /// The broker refused it.
+    Refused,
     /// The disk refused to store it, and not for want of space.
     Unwritable,
 }
@@ -33,6 +35,7 @@ impl LossReason {
             Self::Age => "age",
             Self::Damaged => "damaged",
             Self::TooLarge => "too_large",
+            Self::Refused => "refused",
             Self::Unwritable => "unwritable",
         }
     }

@@ -289,6 +289,16 @@ impl Queue {
         }
     }
 
+    /// Drops a record that cannot be delivered, and says why: it is counted and told as a loss.
+    pub fn discard(&self, seq: Seq, captured_at: SystemTime, reason: LossReason) {
+        let shared = &self.inner.shared;
+        let at = clock::millis(captured_at);
+        if shared.lock().drop_stored(seq.0..seq.0.saturating_add(1), reason, (at, at)) > 0 {
+            shared.wake.notify_one();
+            shared.lost.notify_waiters();
+        }
+    }
+
     /// The counts as of now.
     pub fn counters(&self) -> Counters {
         self.inner.shared.lock().counters()

@@ -63,17 +63,11 @@ pub enum UplinkState {
     Up,
 }
 
-/// What an uplink has counted since the start.
+/// What an uplink has counted since the start. What became of its messages is counted by its queue.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Connections that were accepted.
     pub connects: AtomicU64,
-    /// Publications the broker acknowledged with a refusal.
-    pub refused: AtomicU64,
-    /// Stored records that could not be read as a message.
-    pub unreadable: AtomicU64,
-    /// Messages larger than the broker takes.
-    pub too_large: AtomicU64,
     /// Commands the broker delivered a second time.
     pub duplicates: AtomicU64,
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,8 +14,8 @@ use super::client::{Connected, Connection, ConnectionError, Happening, Incoming,
 use super::inflight::{Sent, Window};
 use super::{Counters, Uplink, UplinkState, count};
 use crate::downlink::Ask;
-use crate::message::Message;
-use crate::queue::{Queue, Record, Seq};
+use crate::message::{Message, Qos};
+use crate::queue::{LossReason, Queue, Record, Seq};
 
 /// How many records are taken from the queue at once, and how many bytes.
 const BATCH_RECORDS: usize = 256;
@@ -26,8 +26,6 @@ const STALLED: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 /// How many received commands are remembered to know a second delivery by.
 const REMEMBERED: usize = 256;
-/// What MQTT adds to topic and payload in a PUBLISH packet, at most, correlation data aside.
-const PACKET_OVERHEAD: usize = 16;
 
 /// What lasts from one connection of an uplink to the next.
 pub(super) struct Session<'u> {
@@ -35,13 +33,23 @@ pub(super) struct Session<'u> {
     state: &'u watch::Sender<UplinkState>,
     counters: &'u Arc<Counters>,
     last_connected: Option<Instant>,
+    /// Whether the session that the broker keeps for us holds our subscription. It may begin
+    /// without: the connection broke before the subscription arrived, or the broker refused it.
+    subscribed: bool,
     received: Received,
+}
+
+/// What has to be known of a record under way.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    seq: Seq,
+    captured_at: SystemTime,
 }
 
 /// What a connection has in hand.
 struct Flow {
     sender: Sender,
-    window: Window<Seq>,
+    window: Window<UnderWay>,
     /// Read from the queue, not yet handed over.
     ready: VecDeque<Record>,
     /// Where to read on.
@@ -53,7 +61,7 @@ struct Flow {
 
 impl<'u> Session<'u> {
     pub(super) fn new(uplink: &'u Uplink, state: &'u watch::Sender<UplinkState>, counters: &'u Arc<Counters>) -> Self {
-        Self { uplink, state, counters, last_connected: None, received: Received::default() }
+        Self { uplink, state, counters, last_connected: None, subscribed: false, received: Received::default() }
     }
 
     /// Connects and carries messages until the connection fails. `Ok` only after a requested stop.
@@ -85,6 +93,7 @@ impl<'u> Session<'u> {
     fn begin(&mut self, connection: &Connection, connected: Connected) -> Result<Flow, ConnectionError> {
         if !connected.session_present {
             self.received = Received::default();
+            self.subscribed = false;
         }
         let room = connected.receive_maximum.map_or(usize::MAX, usize::from);
         let mut flow = Flow {
@@ -95,7 +104,7 @@ impl<'u> Session<'u> {
             largest_packet: connected.largest_packet.map_or(usize::MAX, |bytes| bytes as usize),
             progress: Instant::now(),
         };
-        if !connected.session_present {
+        if !self.subscribed {
             flow.sender.subscribe(&self.uplink.topics.commands()).map_err(|_| closing())?;
         }
         flow.publish(&self.uplink.birth(), Sent::State)?;
@@ -152,20 +161,19 @@ impl<'u> Session<'u> {
         while flow.window.room() > 0
             && let Some(record) = flow.ready.pop_front()
         {
+            let under_way = UnderWay { seq: record.seq, captured_at: record.captured_at };
             match Message::decode(record.body) {
-                Ok(message) if flow.fits(&message) => flow.publish(&message, Sent::Record(record.seq))?,
+                Ok(message) if flow.fits(&message) => flow.publish(&message, Sent::Record(under_way))?,
                 Ok(message) => {
-                    count(&self.counters.too_large);
                     error!(
                         uplink = %self.uplink.name, topic = message.topic, bytes = message.payload.len(),
                         most = flow.largest_packet, "message dropped: larger than the broker takes"
                     );
-                    self.uplink.queue.acknowledge(record.seq);
+                    self.uplink.queue.discard(record.seq, record.captured_at, LossReason::TooLarge);
                 }
                 Err(error) => {
-                    count(&self.counters.unreadable);
                     error!(uplink = %self.uplink.name, seq = %record.seq, %error, "stored message dropped");
-                    self.uplink.queue.acknowledge(record.seq);
+                    self.uplink.queue.discard(record.seq, record.captured_at, LossReason::Damaged);
                 }
             }
         }
@@ -176,31 +184,37 @@ impl<'u> Session<'u> {
         match happening {
             Happening::Sent(id) => {
                 let done = flow.window.sent_as(id);
-                self.done(flow, done);
+                self.done(flow, done, None);
             }
             Happening::Acknowledged { id, refusal } => {
-                if let Some(reason) = refusal {
-                    count(&self.counters.refused);
-                    error!(uplink = %self.uplink.name, reason, "message refused by the broker");
-                }
                 let done = flow.window.acknowledged(id);
-                self.done(flow, done);
+                self.done(flow, done, refusal);
             }
             Happening::Subscribed { refused: true } => {
                 warn!(uplink = %self.uplink.name, "the broker refused our subscription: commands will not arrive");
             }
+            Happening::Subscribed { refused: false } => self.subscribed = true,
             Happening::Incoming(incoming) => self.receive(incoming).await,
-            Happening::Connected(_) | Happening::Subscribed { refused: false } | Happening::Other => {}
+            Happening::Connected(_) | Happening::Other => {}
         }
     }
 
-    fn done(&self, flow: &mut Flow, done: Option<Sent<Seq>>) {
-        match done {
-            Some(Sent::Record(seq)) => self.uplink.queue.acknowledge(seq),
-            Some(Sent::State) => {
+    /// A publication needs no more attention: it was acknowledged, or it needs no acknowledgement.
+    fn done(&self, flow: &mut Flow, done: Option<Sent<UnderWay>>, refusal: Option<String>) {
+        match (done, refusal) {
+            (Some(Sent::Record(record)), None) => self.uplink.queue.acknowledge(record.seq),
+            (Some(Sent::Record(record)), Some(reason)) => {
+                error!(uplink = %self.uplink.name, seq = %record.seq, reason, "message refused by the broker");
+                self.uplink.queue.discard(record.seq, record.captured_at, LossReason::Refused);
+            }
+            (Some(Sent::State), None) => {
                 self.state.send_replace(UplinkState::Up);
             }
-            None => return,
+            (Some(Sent::State), Some(reason)) => {
+                warn!(uplink = %self.uplink.name, reason, topic = self.uplink.topics.state(), "the broker refuses our state");
+                self.state.send_replace(UplinkState::Up);
+            }
+            (None, _) => return,
         }
         flow.progress = Instant::now();
     }
@@ -241,15 +255,14 @@ impl Flow {
         self.ready.extend(records);
     }
 
-    fn publish(&mut self, message: &Message, sent: Sent<Seq>) -> Result<(), ConnectionError> {
+    fn publish(&mut self, message: &Message, sent: Sent<UnderWay>) -> Result<(), ConnectionError> {
         self.sender.publish(message).map_err(|_| closing())?;
         self.window.hand_over(sent);
         Ok(())
     }
 
     fn fits(&self, message: &Message) -> bool {
-        let correlation = message.correlation.as_ref().map_or(0, |data| data.len());
-        message.topic.len() + message.payload.len() + correlation + PACKET_OVERHEAD <= self.largest_packet
+        packet_size(message) <= self.largest_packet
     }
 
     /// When the connection counts as stalled. With nothing under way there is nothing to wait for.
@@ -269,6 +282,24 @@ async fn connect(connection: &mut Connection, clean: bool) -> Result<Connected, 
 
 async fn read(queue: &Queue, from: Seq) -> Option<Vec<Record>> {
     queue.read(from, BATCH_RECORDS, BATCH_BYTES).await.ok()
+}
+
+/// The size of a PUBLISH packet of MQTT 5, the only version in which a broker tells its limit.
+fn packet_size(message: &Message) -> usize {
+    let id = if message.qos == Qos::AtMostOnce { 0 } else { 2 };
+    let properties = message.correlation.as_ref().map_or(0, |data| 3 + data.len());
+    let body = 2 + message.topic.len() + id + length_of_length(properties) + properties + message.payload.len();
+    1 + length_of_length(body) + body
+}
+
+/// How many bytes MQTT needs to say a length: seven bits of it go into each.
+fn length_of_length(length: usize) -> usize {
+    match length {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
 }
 
 fn closing() -> ConnectionError {
@@ -326,6 +357,18 @@ mod tests {
         assert!(!received.again(&command(7, "0", true)), "the id was reused");
         assert!(!received.again(&command(8, "1", true)), "the first delivery never arrived");
         assert!(!received.again(&command(0, "1", true)), "QoS 0 has no second delivery");
+    }
+
+    #[test]
+    fn the_size_of_a_packet_is_known_to_the_byte() {
+        let sized = |payload: usize| Message::new("gw1-out/a/b", vec![0; payload]);
+        let check = |message: &Message, expected: usize| assert_eq!(packet_size(message), expected);
+        check(&sized(0), 2 + 2 + 11 + 2 + 1);
+        check(&sized(111), 2 + 127);
+        check(&sized(112), 3 + 128);
+        check(&sized(16_384), 4 + 16_400);
+        check(&Message { qos: Qos::AtMostOnce, ..sized(0) }, 2 + 2 + 11 + 1);
+        check(&Message { correlation: Some(vec![0; 130].into()), ..sized(0) }, 3 + 2 + 11 + 2 + 2 + 133);
     }
 
     #[test]

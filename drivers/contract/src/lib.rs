@@ -35,6 +35,11 @@ pub trait Driver: Send + Sync + 'static {
     /// The protocol, as the site file spells its section: `modbus`, `mysensors`.
     fn kind(&self) -> &'static str;
 
+    /// The labels that its readings carry: the words its topics may use beside the common ones.
+    fn labels(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The points that are known from the site file alone. Commands are checked against it, so a
     /// point that is not listed here, or is listed without a write rule, is never written.
     fn catalogue(&self) -> Vec<PointInfo>;

@@ -38,9 +38,6 @@ use link::{Device, Link, Point};
 /// The protocol, as the site file spells its section.
 pub const KIND: &str = "modbus";
 
-/// The words of this driver that topic templates may use: none beyond the common ones.
-pub const LABELS: &[&str] = &[];
-
 /// One Modbus link.
 #[derive(Debug)]
 pub struct Modbus {

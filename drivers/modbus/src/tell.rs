@@ -4,7 +4,6 @@
 use std::time::SystemTime;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
 use wharf_contract::{Event, Health, Port, Reading};
 
 use crate::decode::{Raw, decode};
@@ -19,7 +18,6 @@ impl Session<'_> {
         state.reason.clear();
         if state.told.alive(true) {
             let name = &self.link.devices[device].name;
-            info!(link = %self.link.name, device = %name, "device answers");
             port.emit(Event::Device { device: name.clone(), alive: true, reason: None }).await;
         }
     }
@@ -30,7 +28,6 @@ impl Session<'_> {
         state.reason = reason.to_owned();
         if state.told.alive(false) {
             let name = &self.link.devices[device].name;
-            warn!(link = %self.link.name, device = %name, reason, "device does not answer");
             port.emit(Event::Device { device: name.clone(), alive: false, reason: Some(reason.to_owned()) }).await;
         }
         for point in 0..self.link.devices[device].points.len() {

@@ -76,6 +76,10 @@ impl Driver for MySensors {
         KIND
     }
 
+    fn labels(&self) -> &'static [&'static str] {
+        &LABELS
+    }
+
     fn catalogue(&self) -> Vec<PointInfo> {
         self.link.nodes.catalogue()
     }

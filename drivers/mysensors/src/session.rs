@@ -56,7 +56,7 @@ pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Resul
         seen: [false; 256],
     };
     let ended = session.converse(&mut reader, port).await;
-    info!(link = %port.link(), stats = ?link.counters.snapshot(), "session ended");
+    debug!(link = %port.link(), stats = ?link.counters.snapshot(), "session ended");
     ended
 }
 

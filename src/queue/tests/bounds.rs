@@ -93,6 +93,27 @@ async fn a_body_above_the_limit_is_dropped_and_one_at_the_limit_is_stored() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_delivered_is_dropped_counted_told_and_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(settings(dir.path())).unwrap();
+    append(&queue, 0..3).await;
+    committed(&queue, 3).await;
+    let captured_at = SystemTime::now();
+    for _ in 0..2 {
+        queue.discard(Seq(1), captured_at, LossReason::Refused);
+    }
+    assert_eq!(numbers(&drain(&queue).await), [0, 2]);
+    assert_eq!(queue.counters().dropped.refused, 1);
+    assert_balanced(&queue.counters());
+    let losses = queue.next_losses().await;
+    let told: Vec<_> = losses.iter().map(|loss| (loss.first, loss.last, loss.count, loss.reason)).collect();
+    assert_eq!(told, [(Seq(1), Seq(1), 1, LossReason::Refused)]);
+    queue.close().await.unwrap();
+    let again = Queue::open(settings(dir.path())).unwrap();
+    assert_eq!(numbers(&drain(&again).await), [0, 2]);
+}
+
+#[tokio::test]
 async fn a_small_queue_takes_every_body_its_segments_can_hold() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Queue::open(Settings { max_size: 1, ..settings(dir.path()) }).unwrap();

@@ -1,0 +1,89 @@
+//! What the benchmarks measure with: time, processor, device bytes, memory, and the yardstick of
+//! plain writes.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// What a run took.
+pub struct Cost {
+    pub wall: Duration,
+    pub cpu: Duration,
+    pub device_bytes: Option<u64>,
+}
+
+/// Plain sequential writes of as many bytes to a preallocated file, with as many syncs.
+pub fn yardstick(dir: &Path, bytes: u64, syncs: u64) -> Outcome<Cost> {
+    let file = File::create(dir.join("yardstick"))?;
+    if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_err() {
+        file.set_len(bytes)?;
+    }
+    file.sync_all()?;
+    let start = Start::now(dir);
+    let chunk = vec![b'x'; bytes.div_ceil(syncs.max(1)) as usize];
+    let mut at = 0;
+    while at < bytes {
+        file.write_all_at(&chunk[..chunk.len().min((bytes - at) as usize)], at)?;
+        file.sync_data()?;
+        at += chunk.len() as u64;
+    }
+    Ok(start.cost(dir))
+}
+
+pub fn print(what: &str, messages: u64, payload: u64, cost: &Cost) {
+    let rate = messages as f64 / cost.wall.as_secs_f64();
+    let cpu = cost.cpu.as_secs_f64() * 1e6 / messages as f64;
+    println!("{what}:");
+    println!("  {rate:.0} messages/s");
+    println!("  {cpu:.2} µs of processor time per message");
+    match cost.device_bytes {
+        Some(bytes) => println!("  {:.2} device bytes per payload byte", bytes as f64 / payload as f64),
+        None => println!("  device bytes unknown: no block device of its own under this directory"),
+    }
+}
+
+pub struct Start {
+    pub wall: Instant,
+    cpu: Duration,
+    device: Option<u64>,
+}
+
+impl Start {
+    pub fn now(dir: &Path) -> Self {
+        Self { device: device_bytes(dir), cpu: cpu_time(), wall: Instant::now() }
+    }
+
+    pub fn cost(&self, dir: &Path) -> Cost {
+        let (wall, cpu) = (self.wall.elapsed(), cpu_time().saturating_sub(self.cpu));
+        let device_bytes = device_bytes(dir).zip(self.device).map(|(now, before)| now.saturating_sub(before));
+        Cost { wall, cpu, device_bytes }
+    }
+}
+
+/// User and system time of all threads so far, ended ones included, in whole ticks of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name in brackets, and may hold anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// The most memory the process has had, in KiB.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// Bytes written to the block device under `dir` since it came up, by anybody.
+fn device_bytes(dir: &Path) -> Option<u64> {
+    let device = fs::metadata(dir).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * 512)
+}
