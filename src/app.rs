@@ -7,13 +7,15 @@
 
 mod uplinks;
 
+pub use uplinks::preflight;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -29,17 +31,18 @@ use crate::message::Message;
 use crate::north::{self, North, To};
 use crate::queue::Queue;
 use crate::topics::Topics;
-use crate::uplink::{UplinkEnd, UplinkState};
+use crate::uplink::{self, UplinkEnd, UplinkState};
 use crate::{drivers, health, supervisor};
 
 /// How many events may wait for the mapping.
 const EVENTS_WAITING: usize = 4096;
 /// How many events the mapping takes at once.
 const EVENTS_AT_ONCE: usize = 256;
-/// How long each part may take to stop. Together with the uplinks' last words, under 5 s.
+/// How long each part may take to stop: together under 5 s, whatever hangs.
 const DRIVERS_STOP: Duration = Duration::from_millis(1500);
-const PART_STOPS: Duration = Duration::from_millis(500);
-const UPLINKS_STOP: Duration = Duration::from_millis(2200);
+const PART_STOPS: Duration = Duration::from_millis(300);
+const UPLINKS_STOP: Duration = Duration::from_millis(1700);
+const QUEUE_CLOSES: Duration = Duration::from_millis(800);
 
 /// What is not in the site file.
 pub struct Options {
@@ -52,6 +55,7 @@ pub struct Options {
 
 /// A running gateway.
 pub struct Running {
+    topics: Topics,
     broker: Option<LocalBroker>,
     uplinks: Vec<UplinkEnd>,
     queues: Vec<(Arc<str>, Queue)>,
@@ -60,7 +64,8 @@ pub struct Running {
     mapping: JoinHandle<()>,
     downlink: Stage,
     uplink_tasks: Stage,
-    reporters: JoinSet<()>,
+    link_watchers: JoinSet<()>,
+    loss_watchers: JoinSet<()>,
 }
 
 /// Tasks that stop together.
@@ -123,21 +128,22 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     }
     drop(asks);
 
-    let mut reporters = JoinSet::new();
+    let mut loss_watchers = JoinSet::new();
     for (name, queue) in &queues {
         let (name, queue, north, topics) = (name.clone(), queue.clone(), north.clone(), topics.clone());
-        reporters.spawn(async move { health::watch_losses(&name, queue, north, topics).await });
+        loss_watchers.spawn(async move { health::watch_losses(&name, queue, north, topics).await });
     }
 
     let (events, events_received) = mpsc::channel(EVENTS_WAITING);
     let mut southbound = Stage::new();
     let mut catalogue = Catalogue::default();
     let mut ends = HashMap::new();
+    let mut link_watchers = JoinSet::new();
     for driver in drivers {
         let link = driver.name().clone();
         catalogue.add(&link, driver.catalogue());
         let (port, end) = Port::new(link.clone(), events.clone(), southbound.stop.clone());
-        reporters.spawn(health::watch_link(link.clone(), end.health.clone(), north.clone(), topics.clone()));
+        link_watchers.spawn(health::watch_link(link.clone(), end.health.clone(), north.clone(), topics.clone()));
         ends.insert(link, end);
         southbound.tasks.spawn(supervisor::supervise(driver, port));
     }
@@ -148,10 +154,11 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
 
     let mut downlink = Stage::new();
     let deadline = site.commands.deadline.get();
-    let work = Downlink { topics, catalogue, links: ends, north: north.clone(), deadline };
+    let work = Downlink { topics: topics.clone(), catalogue, links: ends, north: north.clone(), deadline };
     downlink.tasks.spawn(work.run(asks_received, downlink.stop.clone()));
 
     Ok(Running {
+        topics,
         broker,
         uplinks: uplink_ends,
         queues,
@@ -160,7 +167,8 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         mapping,
         downlink,
         uplink_tasks,
-        reporters,
+        link_watchers,
+        loss_watchers,
     })
 }
 
@@ -192,30 +200,67 @@ impl Running {
         Ok(())
     }
 
+    /// Waits until a part ends that should not, and names it. None does unless it has a defect;
+    /// but a gateway that goes on without one of its parts would only look like one.
+    pub async fn ended_early(&mut self) -> &'static str {
+        let broker = async {
+            match &mut self.broker {
+                Some(broker) => broker.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Without any link there is nothing to map, and it has ended already.
+            _ = &mut self.mapping, if !self.drivers.tasks.is_empty() => "the mapping",
+            Some(_) = self.downlink.tasks.join_next() => "the handling of commands",
+            Some(_) = self.uplink_tasks.tasks.join_next() => "an uplink",
+            () = broker => "the local broker",
+        }
+    }
+
     /// Stops everything, south to north, within 5 s.
     ///
     /// # Errors
     ///
     /// A queue whose last commit failed: what was captured since the one before is lost.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let Self { broker, queues, north, drivers, mut mapping, downlink, uplink_tasks, mut reporters, .. } = self;
+        let Self {
+            topics,
+            broker,
+            uplinks: _,
+            queues,
+            north,
+            drivers,
+            mut mapping,
+            downlink,
+            uplink_tasks,
+            mut link_watchers,
+            mut loss_watchers,
+        } = self;
         drivers.stop("drivers", DRIVERS_STOP).await;
-        if timeout(PART_STOPS, &mut mapping).await.is_err() {
+        if !mapping.is_finished() && timeout(PART_STOPS, &mut mapping).await.is_err() {
             warn!("readings were still waiting to be mapped");
             mapping.abort();
         }
         downlink.stop("commands", PART_STOPS).await;
-        // The links' last words about their health; the reports of losses go on for ever.
-        tokio::task::yield_now().await;
+        // They end when they have told the last of each link.
+        let told = async { while link_watchers.join_next().await.is_some() {} };
+        if timeout(PART_STOPS, told).await.is_err() {
+            warn!("the last health of the links was not told");
+        }
         uplink_tasks.stop("uplinks", UPLINKS_STOP).await;
-        reporters.shutdown().await;
+        loss_watchers.shutdown().await;
         let mut result = Ok(());
         for (name, queue) in &queues {
-            let closed = queue.close().await.with_context(|| format!("closing the queue of uplink {name}"));
+            let closed = match timeout(QUEUE_CLOSES, queue.close()).await {
+                Ok(closed) => closed.with_context(|| format!("closing the queue of uplink {name}")),
+                Err(_) => Err(anyhow!("the disk did not take the last messages of uplink {name} in time")),
+            };
             info!(uplink = %name, waiting = queue.counters().queued, "queue closed");
             result = result.and(closed);
         }
         if let Some(broker) = broker {
+            north.publish(uplink::will(&topics), &To::Local).await;
             drop(north);
             broker.stop(PART_STOPS).await;
         }

@@ -25,6 +25,7 @@ use wharf_contract::{Action, Command, CommandError, DeviceId, Done, LinkId, Poin
 use crate::mapping::epoch_ms;
 use crate::message::Message;
 use crate::north::{North, To};
+use crate::seldom::Seldom;
 use crate::topics::{Address, Request, Topics};
 use crate::uplink::Incoming;
 pub use catalogue::{Catalogue, Entry};
@@ -106,6 +107,8 @@ enum Refusal {
     LinkDown(LinkId, String),
     #[error("too many commands are waiting for this link")]
     Busy,
+    #[error("the gateway is stopping")]
+    Stopping,
 }
 
 impl Downlink {
@@ -113,22 +116,29 @@ impl Downlink {
     /// still under way.
     pub async fn run(self, mut asks: mpsc::Receiver<Ask>, stop: CancellationToken) {
         let mut under_way = JoinSet::new();
+        let mut refusals = Seldom::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 ask = asks.recv() => match ask {
-                    Some(ask) => self.handle(ask, &mut under_way).await,
+                    Some(ask) => self.handle(ask, &mut under_way, &mut refusals).await,
                     None => break,
                 },
                 Some(_) = under_way.join_next() => {}
             }
+        }
+        // What still waits was acknowledged to its sender, so it is owed an answer.
+        asks.close();
+        while let Ok(ask) = asks.try_recv() {
+            let (reply, _) = self.locate(&ask);
+            tell(&self.north, reply, Err(Refusal::Stopping.to_string())).await;
         }
         // Each of these ends by itself, at the latest some seconds after its deadline; a stopping
         // gateway bounds the wait from outside.
         while under_way.join_next().await.is_some() {}
     }
 
-    async fn handle(&self, ask: Ask, under_way: &mut JoinSet<()>) {
+    async fn handle(&self, ask: Ask, under_way: &mut JoinSet<()>, refusals: &mut Seldom) {
         let (mut reply, found) = self.locate(&ask);
         let sent = found
             .and_then(|(entry, request)| self.dispatch(&ask.incoming, &mut reply, entry, &request, under_way.len()));
@@ -144,7 +154,9 @@ impl Downlink {
                 });
             }
             Err(refusal) => {
-                warn!(topic = ask.incoming.topic, from = ?ask.source, %refusal, "command refused");
+                if let Some(held_back) = refusals.due() {
+                    warn!(topic = ask.incoming.topic, from = ?ask.source, %refusal, held_back, "command refused");
+                }
                 tell(&self.north, reply, Err(refusal.to_string())).await;
             }
         }
@@ -252,13 +264,15 @@ impl Downlink {
         Ok((deadline, pending))
     }
 
-    /// An answer must not become a command, nor go where no one may publish.
+    /// An answer goes where its asker listens. It must not become a command, nor be taken for a
+    /// reading or for what a gateway says of itself, this one's or another's.
     fn may_answer_on(&self, topic: &str) -> bool {
+        let first = topic.split('/').next().unwrap_or_default();
         let fine = !topic.is_empty()
             && topic.len() <= 1024
             && !topic.starts_with('$')
             && !topic.contains(['+', '#', '\0'])
-            && !self.topics.is_command(topic);
+            && !["-in", "-out", "-sys"].iter().any(|end| first.ends_with(end));
         if !fine {
             debug!(topic, "response topic ignored");
         }

@@ -30,6 +30,12 @@ pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, north
         let payload = health_payload(&now, epoch_ms(SystemTime::now()));
         north.publish(Message::new(topics.link(&link), payload).retained(), &To::Everyone).await;
         if health.changed().await.is_err() {
+            // A driver that had to be ended could not say goodbye itself.
+            if now.is_up() {
+                let gone = Health::Offline("the gateway is stopping".into());
+                let payload = health_payload(&gone, epoch_ms(SystemTime::now()));
+                north.publish(Message::new(topics.link(&link), payload).retained(), &To::Everyone).await;
+            }
             return;
         }
     }

@@ -32,6 +32,7 @@ pub mod mapping;
 pub mod message;
 pub mod north;
 pub mod queue;
+mod seldom;
 pub mod supervisor;
 pub mod topics;
 pub mod uplink;

@@ -1,8 +1,8 @@
 //! Everything that goes north goes through here: onto the disk for each uplink, and to the local
 //! broker at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use crate::message::Message;
 use crate::queue::Queue;
+use crate::seldom::Seldom;
 
 /// How many messages may wait for the local broker. What does not fit is counted: local clients
 /// see the present, the queues on disk keep the past.
@@ -32,6 +33,7 @@ pub struct North {
     uplinks: Arc<[(Arc<str>, Queue)]>,
     local: Option<mpsc::Sender<Message>>,
     local_dropped: Arc<AtomicU64>,
+    slow_clients: Arc<Mutex<Seldom>>,
     tap: Option<mpsc::Sender<Message>>,
 }
 
@@ -43,7 +45,7 @@ impl North {
         local: Option<mpsc::Sender<Message>>,
         tap: Option<mpsc::Sender<Message>>,
     ) -> Self {
-        Self { uplinks: uplinks.into(), local, local_dropped: Arc::default(), tap }
+        Self { uplinks: uplinks.into(), local, local_dropped: Arc::default(), slow_clients: Arc::default(), tap }
     }
 
     /// Sends a message. Waits for nothing but room in front of the disk.
@@ -76,9 +78,12 @@ impl North {
     fn show(&self, message: Message) {
         let Some(local) = &self.local else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = local.try_send(message) {
-            let before = self.local_dropped.fetch_add(1, Ordering::Relaxed);
-            if before == 0 {
-                warn!("local clients read too slowly: they will miss messages; nothing is lost upstream");
+            self.local_dropped.fetch_add(1, Ordering::Relaxed);
+            if let Some(held_back) = self.slow_clients.lock().unwrap_or_else(PoisonError::into_inner).due() {
+                warn!(
+                    missed = held_back + 1,
+                    "local clients read too slowly and miss messages; nothing is lost upstream"
+                );
             }
         }
     }

@@ -34,6 +34,18 @@ pub fn open_queues(site: &Site, state_dir: &Path) -> anyhow::Result<Vec<(Arc<str
     Ok(queues)
 }
 
+/// Reads each uplink's certificates, to see whether that works.
+///
+/// # Errors
+///
+/// A file that cannot be read or does not hold what it should.
+pub fn preflight(site: &Site) -> anyhow::Result<()> {
+    for (name, settings) in site.uplinks.iter().filter(|(_, settings)| settings.url.tls) {
+        uplink::client_config(&tls_files(settings)).with_context(|| format!("uplink {name}"))?;
+    }
+    Ok(())
+}
+
 /// Makes an uplink, ready to be started.
 pub fn make(
     site: &Site,

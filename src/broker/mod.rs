@@ -15,6 +15,7 @@ use mqtt5::broker::{BrokerEventHandler, ClientPublishEvent, MqttBroker, PublishA
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::downlink::{Ask, Source};
@@ -22,15 +23,21 @@ use crate::message::{Message, Qos};
 use crate::topics::Topics;
 use crate::uplink::Incoming;
 
-/// Bounds of the local broker.
-const CLIENTS: usize = 200;
-const LARGEST_PACKET: usize = 256 * 1024;
-const RETAINED_MESSAGES: usize = 10_000;
-const SUBSCRIPTIONS_PER_CLIENT: usize = 200;
-const WAITING_PER_CLIENT: usize = 4096;
+/// Bounds of the local broker. A client that reads nothing costs at most what may wait for it,
+/// 32 MiB here, and retained messages together at most as much.
+const CLIENTS: usize = 100;
+const LARGEST_PACKET: usize = 32 * 1024;
+const RETAINED_MESSAGES: usize = 2048;
+const LARGEST_RETAINED: usize = 16 * 1024;
+const SUBSCRIPTIONS_PER_CLIENT: usize = 100;
+const WAITING_PER_CLIENT: usize = 1024;
 const RECEIVE_MAXIMUM: u16 = 100;
 /// How long the session of a local client that is away is kept: memory only, so not for ever.
 const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
+/// How long one message may wait for clients that do not read, before the others get theirs.
+const SLOW_CLIENTS: Duration = Duration::from_millis(20);
+/// How long clients have to take the last messages before the broker closes.
+const LAST_DELIVERY: Duration = Duration::from_millis(100);
 /// How long a command may wait for its turn before the client that sent it goes on.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -83,7 +90,8 @@ impl LocalBroker {
             .context("the local broker ended while starting")?;
         let show = tokio::spawn(async move {
             while let Some(message) = messages.recv().await {
-                router.route_message(&packet(message), None).await;
+                let deadline = Instant::now() + SLOW_CLIENTS;
+                router.route_message_with_deadline(&packet(message), None, deadline).await;
             }
         });
         for address in &addresses {
@@ -97,14 +105,22 @@ impl LocalBroker {
         &self.addresses
     }
 
+    /// Waits until the broker ends, which it does not by itself.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.serve).await;
+    }
+
     /// Shows what is still waiting, then ends. Every sender of messages has to be gone by now.
     pub async fn stop(mut self, patience: Duration) {
         if tokio::time::timeout(patience, &mut self.show).await.is_err() {
             warn!("local clients did not take the last messages in time");
             self.show.abort();
         }
+        // The crate does not say when clients have got what was routed to them; a moment is enough
+        // for those that read.
+        tokio::time::sleep(LAST_DELIVERY).await;
         self.shutdown.shutdown();
-        if tokio::time::timeout(patience, &mut self.serve).await.is_err() {
+        if !self.serve.is_finished() && tokio::time::timeout(patience, &mut self.serve).await.is_err() {
             self.serve.abort();
         }
     }
@@ -118,7 +134,7 @@ fn config(listen: &[SocketAddr], topics: &Topics, asks: mpsc::Sender<Ask>) -> Br
         .with_session_expiry(SESSION_EXPIRY)
         .with_max_subscriptions_per_client(SUBSCRIPTIONS_PER_CLIENT)
         .with_max_retained_messages(RETAINED_MESSAGES)
-        .with_max_retained_message_size(LARGEST_PACKET)
+        .with_max_retained_message_size(LARGEST_RETAINED)
         .with_client_channel_capacity(WAITING_PER_CLIENT)
         .with_server_receive_maximum(RECEIVE_MAXIMUM)
         .with_storage(StorageConfig { backend: StorageBackend::Memory, ..StorageConfig::default() });

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Exit;
-use crate::config;
+use super::exit::{self, Exit};
+use crate::{app, config};
 
 /// Check a site file.
 #[derive(Args)]
@@ -21,18 +21,20 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs) -> Result<(), Exit> {
     match config::load(&args.file) {
         Ok(site) => {
-            if args.json {
-                println!("{}", serde_json::json!({ "ok": true, "mistakes": [] }));
-            } else {
-                println!("{}: well ({})", args.file.display(), site.summary());
+            app::preflight(&site).map_err(|error| {
+                Exit::failure(&error);
+                Exit::SITE_FILE
+            })?;
+            match args.json {
+                true => super::say(&serde_json::json!({ "ok": true, "mistakes": [] }).to_string()),
+                false => super::say(&format!("{}: well ({})", args.file.display(), site.summary())),
             }
-            Ok(())
         }
         Err(errors) => {
             if args.json {
-                println!("{}", serde_json::json!({ "ok": false, "mistakes": errors.to_json() }));
+                super::say(&serde_json::json!({ "ok": false, "mistakes": errors.to_json() }).to_string())?;
             } else {
-                eprintln!("{errors}");
+                exit::complain(&errors);
             }
             Err(Exit::SITE_FILE)
         }

@@ -1,5 +1,6 @@
 //! How the process ends: what it says, and the exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// An end that is not a success. What there was to say has been printed.
@@ -12,9 +13,14 @@ impl Exit {
 
     /// Failed at run time, and why.
     pub fn failure(error: &anyhow::Error) -> Self {
-        eprintln!("wharf: {error:#}");
+        complain(&format_args!("wharf: {error:#}"));
         Self(1)
     }
+}
+
+/// Prints to standard error, if anyone is there to read it.
+pub fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 impl From<anyhow::Error> for Exit {

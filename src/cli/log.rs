@@ -30,15 +30,17 @@ enum LogFormat {
 }
 
 /// Starts logging to standard error: standard output belongs to what a command prints.
-pub fn start(args: &LogArgs) {
+///
+/// # Errors
+///
+/// A filter that cannot be read, in words.
+pub fn start(args: &LogArgs) -> Result<(), String> {
     let filter = args.log.as_deref().unwrap_or(DEFAULT_FILTER);
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
-        eprintln!("wharf: --log {filter}: {error}; the default is used");
-        EnvFilter::new(DEFAULT_FILTER)
-    });
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Human => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
     }
+    Ok(())
 }

@@ -7,9 +7,11 @@ mod log;
 mod run;
 mod schema;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::Exit;
 
@@ -38,7 +40,9 @@ enum Command {
 /// Parses the command line and runs what it asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::start(&cli.log);
+    if let Err(error) = log::start(&cli.log) {
+        Cli::command().error(ErrorKind::InvalidValue, error).exit();
+    }
     // Both TLS and the two MQTT clients take the process's provider; there is only this one.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Exit::failure(&anyhow::anyhow!("TLS is set up already")).into();
@@ -69,11 +73,24 @@ fn block_on(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     result
 }
 
-/// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
+/// Prints to standard output. A reader that has seen enough, as `head` has, is no failure.
+fn say(text: &str) -> Result<(), Exit> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Exit::failure(&anyhow::Error::new(error).context("writing to standard output")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A token that is cancelled by SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once.
 fn stop_on_signal() -> anyhow::Result<tokio_util::sync::CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A terminal that is closed must not cost what a proper stop would have saved.
+    let mut hangup = signal(SignalKind::hangup())?;
     let stop = tokio_util::sync::CancellationToken::new();
     let cancel = stop.clone();
     // Lives as long as the process: there is no one to join it, and nothing it could leave undone.
@@ -82,6 +99,7 @@ fn stop_on_signal() -> anyhow::Result<tokio_util::sync::CancellationToken> {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
+                _ = hangup.recv() => "SIGHUP",
             };
             if cancel.is_cancelled() {
                 tracing::warn!("second {name}: ending at once; what is stored is kept");

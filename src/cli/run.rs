@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::Exit;
+use super::exit::{self, Exit};
 use crate::config::Site;
 use crate::{app, config};
 
@@ -20,14 +20,25 @@ pub struct RunArgs {
 /// Runs the gateway until `stop`.
 pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<(), Exit> {
     let site = config::load(&args.file).map_err(|errors| {
-        eprintln!("{errors}");
+        exit::complain(&errors);
+        Exit::SITE_FILE
+    })?;
+    app::preflight(&site).map_err(|error| {
+        Exit::failure(&error);
         Exit::SITE_FILE
     })?;
     let state_dir = state_dir(&site, &args.file);
-    let running = app::start(site, app::Options { state_dir, tap: None }).await?;
-    stop.cancelled().await;
+    let mut running = app::start(site, app::Options { state_dir, tap: None }).await?;
+    let broken = tokio::select! {
+        () = stop.cancelled() => None,
+        part = running.ended_early() => Some(part),
+    };
     running.stop().await?;
-    Ok(())
+    match broken {
+        None => Ok(()),
+        // Whatever watches over wharf starts it again; half a gateway would look like a whole one.
+        Some(part) => Err(anyhow::anyhow!("{part} ended without being asked to").into()),
+    }
 }
 
 /// Where state lives: as the site file says, else where systemd says, else beside the site file.

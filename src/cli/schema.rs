@@ -5,6 +5,5 @@ use crate::config;
 
 /// Prints the schema.
 pub fn run() -> Result<(), Exit> {
-    println!("{:#}", config::schema());
-    Ok(())
+    super::say(&format!("{:#}", config::schema()))
 }

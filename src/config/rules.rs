@@ -11,7 +11,8 @@ use crate::message::Qos;
 /// Compiles the rules of a site with these links, and tells what is wrong with their templates.
 pub fn compile(site: &Site, links: &[LinkFacts]) -> (Vec<Rule>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let rules = site.mapping.iter().map(|rule| compile_one(rule, links, &mut problems)).collect();
+    let rules =
+        site.mapping.iter().map(|rule| compile_one(rule, site.gateway.as_str(), links, &mut problems)).collect();
     (rules, problems)
 }
 
@@ -20,11 +21,14 @@ pub fn rules(site: &Site, links: &[LinkFacts]) -> Vec<Rule> {
     compile(site, links).0
 }
 
-fn compile_one(rule: &RuleSettings, links: &[LinkFacts], problems: &mut Vec<Problem>) -> Rule {
+fn compile_one(rule: &RuleSettings, gateway: &str, links: &[LinkFacts], problems: &mut Vec<Problem>) -> Rule {
     let matcher = matcher(&rule.r#match);
     let topic_words = matcher.words(TOPIC_WORDS, links);
     let payload_words = matcher.words(PAYLOAD_WORDS, links);
-    let topic = rule.topic.as_ref().and_then(|topic| noted(topic, Template::topic(topic, &topic_words), problems));
+    let topic = rule.topic.as_ref().and_then(|topic| {
+        let template = Template::topic(topic, &topic_words).and_then(|template| not_our_own(template, gateway));
+        noted(topic, template, problems)
+    });
     let payload = match rule.payload.as_str() {
         "json" => Some(Payload::Json),
         "raw" => Some(Payload::Raw),
@@ -41,6 +45,21 @@ fn compile_one(rule: &RuleSettings, links: &[LinkFacts], problems: &mut Vec<Prob
         _ => None,
     };
     Rule { matcher, publish }
+}
+
+/// Readings below `gw1-in/` would come back as commands, and below `gw1-sys/` they would pass for
+/// what the gateway says of itself.
+fn not_our_own(template: Template, gateway: &str) -> Result<Template, TemplateError> {
+    let mut example = String::new();
+    template.render(&mut example, |word, out| out.push_str(if word == "gateway" { gateway } else { "x" }));
+    let first = example.split('/').next().unwrap_or_default();
+    match first.strip_prefix(gateway) {
+        Some(end @ ("-in" | "-sys")) => {
+            Err(TemplateError::new(format!("topics below `{gateway}{end}` are not for readings"))
+                .with_help("readings go to `{gateway}-out/…`, or to a tree of their own"))
+        }
+        _ => Ok(template),
+    }
 }
 
 fn matcher(settings: &Match) -> Matcher {

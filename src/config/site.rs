@@ -55,7 +55,7 @@ settings! {
         in_flight: Ranged<u16, 1, 1_000> = Ranged::new(100),
         /// The longest absence after which the broker's session is resumed. After a longer one it
         /// starts clean, because what the broker kept for it are stale commands. 0s: always clean.
-        command_age: Period<0, 604_800_000> = Period::secs(60),
+        command_age: Period<0, 604_800_000> = Period::secs(10),
         /// The queue on disk.
         queue: Queue = Queue::default(),
     }

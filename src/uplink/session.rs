@@ -16,6 +16,7 @@ use super::{Counters, Uplink, UplinkState, count};
 use crate::downlink::Ask;
 use crate::message::{Message, Qos};
 use crate::queue::{LossReason, Queue, Record, Seq};
+use crate::seldom::Seldom;
 
 /// How many records are taken from the queue at once, and how many bytes.
 const BATCH_RECORDS: usize = 256;
@@ -23,20 +24,25 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// How long a broker may hold all acknowledgements back before the connection is given up.
 const STALLED: Duration = Duration::from_secs(30);
 /// How long a stopping gateway goes on publishing what waits.
-const LAST_WORDS: Duration = Duration::from_millis(1500);
-/// How many received commands are remembered to know a second delivery by.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the broker has to take note of our farewell, and then of the end of the connection.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// How many received commands are remembered to know a second delivery by, and how long.
 const REMEMBERED: usize = 256;
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 /// What lasts from one connection of an uplink to the next.
 pub(super) struct Session<'u> {
     uplink: &'u Uplink,
     state: &'u watch::Sender<UplinkState>,
     counters: &'u Arc<Counters>,
-    last_connected: Option<Instant>,
+    /// When the broker was last heard.
+    last_heard: Option<Instant>,
     /// Whether the session that the broker keeps for us holds our subscription. It may begin
     /// without: the connection broke before the subscription arrived, or the broker refused it.
     subscribed: bool,
     received: Received,
+    refusals: Seldom,
 }
 
 /// What has to be known of a record under way.
@@ -57,11 +63,28 @@ struct Flow {
     largest_packet: usize,
     /// When the last acknowledgement came, or the window was last empty.
     progress: Instant,
+    farewell: Farewell,
+}
+
+/// How far the farewell of a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    NotYet,
+    Said,
+    Heard,
 }
 
 impl<'u> Session<'u> {
     pub(super) fn new(uplink: &'u Uplink, state: &'u watch::Sender<UplinkState>, counters: &'u Arc<Counters>) -> Self {
-        Self { uplink, state, counters, last_connected: None, subscribed: false, received: Received::default() }
+        Self {
+            uplink,
+            state,
+            counters,
+            last_heard: None,
+            subscribed: false,
+            received: Received::default(),
+            refusals: Seldom::default(),
+        }
     }
 
     /// Connects and carries messages until the connection fails. `Ok` only after a requested stop.
@@ -71,7 +94,7 @@ impl<'u> Session<'u> {
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         // What a broker kept for us while we were away longer than this are stale commands.
-        let stale = self.last_connected.is_none_or(|at| at.elapsed() > self.uplink.command_age);
+        let stale = self.last_heard.is_none_or(|at| at.elapsed() > self.uplink.command_age);
         let connected = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             connected = tokio::time::timeout(self.uplink.options.connect_timeout * 2, connect(connection, stale)) => {
@@ -85,9 +108,8 @@ impl<'u> Session<'u> {
             waiting = self.uplink.queue.counters().queued,
             "uplink connected"
         );
-        let ended = self.carry(connection, &mut flow, stop).await;
-        self.last_connected = Some(Instant::now());
-        ended
+        self.last_heard = Some(Instant::now());
+        self.carry(connection, &mut flow, stop).await
     }
 
     fn begin(&mut self, connection: &Connection, connected: Connected) -> Result<Flow, ConnectionError> {
@@ -95,6 +117,7 @@ impl<'u> Session<'u> {
             self.received = Received::default();
             self.subscribed = false;
         }
+
         let room = connected.receive_maximum.map_or(usize::MAX, usize::from);
         let mut flow = Flow {
             sender: connection.sender(),
@@ -103,6 +126,7 @@ impl<'u> Session<'u> {
             next: self.uplink.queue.oldest_unacknowledged(),
             largest_packet: connected.largest_packet.map_or(usize::MAX, |bytes| bytes as usize),
             progress: Instant::now(),
+            farewell: Farewell::NotYet,
         };
         if !self.subscribed {
             flow.sender.subscribe(&self.uplink.topics.commands()).map_err(|_| closing())?;
@@ -118,7 +142,9 @@ impl<'u> Session<'u> {
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         let mut leaving: Option<Instant> = None;
-        let queue = self.uplink.queue.clone();
+        // Kept until it is done as well: begun anew at every turn, it would never come to its end
+        // while the broker talks without a pause.
+        let mut reading = None;
         loop {
             let happened = {
                 // The library must not be interrupted while it writes, so one call of `next` is
@@ -127,12 +153,18 @@ impl<'u> Session<'u> {
                 tokio::pin!(next);
                 loop {
                     self.fill(flow)?;
+                    if reading.is_none() && flow.ready.is_empty() && flow.window.room() > 0 {
+                        reading = Some(Box::pin(read(self.uplink.queue.clone(), flow.next)));
+                    }
                     let deadline = leaving.unwrap_or_else(|| flow.stalls_at());
                     tokio::select! {
-                        biased;
                         happening = &mut next => break Some(happening?),
-                        () = stop.cancelled(), if leaving.is_none() => leaving = Some(Instant::now() + LAST_WORDS),
-                        records = read(&queue, flow.next), if flow.ready.is_empty() && flow.window.room() > 0 => {
+                        () = stop.cancelled(), if leaving.is_none() => {
+                            let patience = if self.is_done(flow) { Duration::ZERO } else { LAST_WORDS };
+                            leaving = Some(Instant::now() + patience);
+                        }
+                        records = some(&mut reading) => {
+                            reading = None;
                             match records {
                                 Some(records) => flow.take(records),
                                 // The queue is closed: nothing more will come.
@@ -150,10 +182,15 @@ impl<'u> Session<'u> {
                 return self.leave(connection, flow).await;
             };
             self.act(flow, happening).await;
-            if leaving.is_some() && flow.window.is_empty() && self.uplink.queue.counters().queued == 0 {
+            if leaving.is_some() && self.is_done(flow) {
                 return self.leave(connection, flow).await;
             }
         }
+    }
+
+    /// Whether everything captured so far has been delivered.
+    fn is_done(&self, flow: &Flow) -> bool {
+        flow.window.is_empty() && self.uplink.queue.counters().queued == 0
     }
 
     /// Hands over as much of what is ready as the window has room for.
@@ -181,6 +218,9 @@ impl<'u> Session<'u> {
     }
 
     async fn act(&mut self, flow: &mut Flow, happening: Happening) {
+        if !matches!(happening, Happening::Sent(_)) {
+            self.last_heard = Some(Instant::now());
+        }
         match happening {
             Happening::Sent(id) => {
                 let done = flow.window.sent_as(id);
@@ -200,19 +240,28 @@ impl<'u> Session<'u> {
     }
 
     /// A publication needs no more attention: it was acknowledged, or it needs no acknowledgement.
-    fn done(&self, flow: &mut Flow, done: Option<Sent<UnderWay>>, refusal: Option<String>) {
+    fn done(&mut self, flow: &mut Flow, done: Option<Sent<UnderWay>>, refusal: Option<String>) {
         match (done, refusal) {
             (Some(Sent::Record(record)), None) => self.uplink.queue.acknowledge(record.seq),
             (Some(Sent::Record(record)), Some(reason)) => {
-                error!(uplink = %self.uplink.name, seq = %record.seq, reason, "message refused by the broker");
+                if let Some(held_back) = self.refusals.due() {
+                    error!(
+                        uplink = %self.uplink.name, seq = %record.seq, reason, held_back,
+                        "message refused by the broker, and dropped"
+                    );
+                }
                 self.uplink.queue.discard(record.seq, record.captured_at, LossReason::Refused);
             }
-            (Some(Sent::State), None) => {
-                self.state.send_replace(UplinkState::Up);
-            }
-            (Some(Sent::State), Some(reason)) => {
-                warn!(uplink = %self.uplink.name, reason, topic = self.uplink.topics.state(), "the broker refuses our state");
-                self.state.send_replace(UplinkState::Up);
+            (Some(Sent::State), refusal) => {
+                if let Some(reason) = refusal {
+                    warn!(uplink = %self.uplink.name, reason, topic = self.uplink.topics.state(), "the broker refuses our state");
+                }
+                match flow.farewell {
+                    Farewell::NotYet => {
+                        self.state.send_replace(UplinkState::Up);
+                    }
+                    Farewell::Said | Farewell::Heard => flow.farewell = Farewell::Heard,
+                }
             }
             (None, _) => return,
         }
@@ -220,7 +269,7 @@ impl<'u> Session<'u> {
     }
 
     async fn receive(&mut self, incoming: Incoming) {
-        if self.received.again(&incoming) {
+        if self.received.again(&incoming, Instant::now()) {
             count(&self.counters.duplicates);
             debug!(uplink = %self.uplink.name, topic = incoming.topic, "command delivered twice; obeyed once");
             return;
@@ -232,14 +281,24 @@ impl<'u> Session<'u> {
         }
     }
 
-    /// Says that we are gone, and closes the connection.
-    async fn leave(&self, connection: &mut Connection, flow: &mut Flow) -> Result<(), ConnectionError> {
-        flow.window = Window::new(usize::MAX);
+    /// Says that we are gone, and closes the connection. A broker that does not take our word for
+    /// it in time gets no DISCONNECT either, and then says it by itself: that is what a will is for.
+    async fn leave(&mut self, connection: &mut Connection, flow: &mut Flow) -> Result<(), ConnectionError> {
         flow.publish(&self.uplink.options.will, Sent::State)?;
-        flow.sender.disconnect();
-        let goodbye = async { while connection.next().await.is_ok() {} };
-        // A broker that does not answer any more publishes our will by itself.
-        let _ = tokio::time::timeout(Duration::from_millis(500), goodbye).await;
+        flow.farewell = Farewell::Said;
+        let said = async {
+            while flow.farewell != Farewell::Heard {
+                let happening = connection.next().await?;
+                self.act(flow, happening).await;
+            }
+            Ok::<_, ConnectionError>(())
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, said).await {
+            flow.sender.disconnect();
+            let goodbye = async { while connection.next().await.is_ok() {} };
+            // The broker has our word already; what is left is politeness.
+            let _ = tokio::time::timeout(FAREWELL, goodbye).await;
+        }
         Ok(())
     }
 }
@@ -280,8 +339,16 @@ async fn connect(connection: &mut Connection, clean: bool) -> Result<Connected, 
     }
 }
 
-async fn read(queue: &Queue, from: Seq) -> Option<Vec<Record>> {
+async fn read(queue: Queue, from: Seq) -> Option<Vec<Record>> {
     queue.read(from, BATCH_RECORDS, BATCH_BYTES).await.ok()
+}
+
+/// The future, if there is one; without one, nothing, for ever.
+async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The size of a PUBLISH packet of MQTT 5, the only version in which a broker tells its limit.
@@ -308,25 +375,27 @@ fn closing() -> ConnectionError {
 
 /// The commands received last. A broker that did not see our acknowledgement delivers a command
 /// again, marked as a duplicate and with the same packet id; a second execution would be wrong.
+/// After a while a command is forgotten: packet ids are used again, and what looks the same then is
+/// a new command whose first delivery was lost.
 #[derive(Default)]
-struct Received(VecDeque<(u16, u64)>);
+struct Received(VecDeque<(Instant, u16, u64)>);
 
 impl Received {
-    /// Whether this is a second delivery of a command received before. Remembers it if not.
-    fn again(&mut self, incoming: &Incoming) -> bool {
+    /// Whether this is a second delivery of a command. Remembers it if not.
+    fn again(&mut self, incoming: &Incoming, now: Instant) -> bool {
         if incoming.id == 0 {
             return false;
         }
-        let mut hasher = DefaultHasher::new();
-        (&incoming.topic, &incoming.payload).hash(&mut hasher);
-        let key = (incoming.id, hasher.finish());
-        if incoming.duplicate && self.0.contains(&key) {
-            return true;
-        }
-        if self.0.len() == REMEMBERED {
+        while self.0.len() >= REMEMBERED || self.0.front().is_some_and(|(at, ..)| now - *at > REMEMBERED_FOR) {
             self.0.pop_front();
         }
-        self.0.push_back(key);
+        let mut hasher = DefaultHasher::new();
+        (&incoming.topic, &incoming.payload).hash(&mut hasher);
+        let content = hasher.finish();
+        if incoming.duplicate && self.0.iter().any(|(_, id, known)| (*id, *known) == (incoming.id, content)) {
+            return true;
+        }
+        self.0.push_back((now, incoming.id, content));
         false
     }
 }
@@ -350,32 +419,23 @@ mod tests {
 
     #[test]
     fn only_a_marked_repetition_with_the_same_id_and_content_is_a_second_delivery() {
-        let mut received = Received::default();
-        assert!(!received.again(&command(7, "1", false)));
-        assert!(received.again(&command(7, "1", true)), "delivered again");
-        assert!(!received.again(&command(7, "1", false)), "sent again by its sender");
-        assert!(!received.again(&command(7, "0", true)), "the id was reused");
-        assert!(!received.again(&command(8, "1", true)), "the first delivery never arrived");
-        assert!(!received.again(&command(0, "1", true)), "QoS 0 has no second delivery");
-    }
-
-    #[test]
-    fn the_size_of_a_packet_is_known_to_the_byte() {
-        let sized = |payload: usize| Message::new("gw1-out/a/b", vec![0; payload]);
-        let check = |message: &Message, expected: usize| assert_eq!(packet_size(message), expected);
-        check(&sized(0), 2 + 2 + 11 + 2 + 1);
-        check(&sized(111), 2 + 127);
-        check(&sized(112), 3 + 128);
-        check(&sized(16_384), 4 + 16_400);
-        check(&Message { qos: Qos::AtMostOnce, ..sized(0) }, 2 + 2 + 11 + 1);
-        check(&Message { correlation: Some(vec![0; 130].into()), ..sized(0) }, 3 + 2 + 11 + 2 + 2 + 133);
+        let (mut received, now) = (Received::default(), Instant::now());
+        assert!(!received.again(&command(7, "1", false), now));
+        assert!(received.again(&command(7, "1", true), now), "delivered again");
+        assert!(!received.again(&command(7, "1", false), now), "sent again by its sender");
+        assert!(!received.again(&command(7, "0", true), now), "the id was reused");
+        assert!(!received.again(&command(8, "1", true), now), "the first delivery never arrived");
+        assert!(!received.again(&command(0, "1", true), now), "QoS 0 has no second delivery");
+        assert!(received.again(&command(7, "1", true), now + REMEMBERED_FOR));
+        let later = now + REMEMBERED_FOR + Duration::from_millis(1);
+        assert!(!received.again(&command(7, "1", true), later), "too long ago to be the same");
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut received = Received::default();
+        let (mut received, now) = (Received::default(), Instant::now());
         for id in 1..=2000 {
-            received.again(&command(id, "1", false));
+            received.again(&command(id, "1", false), now);
         }
         assert_eq!(received.0.len(), REMEMBERED);
     }

@@ -25,6 +25,7 @@ fn birth_and_death_are_told_upstream_and_to_local_clients() {
     let (status, _) = gateway.terminate();
     assert!(status.success(), "{status}");
     upstream.wait("the goodbye", |heard| heard.payload == "offline");
+    local.wait("the goodbye", |heard| heard.payload == "offline");
     let late = Client::subscribe(broker.port, &["gw1-sys/state"]);
     assert_eq!(late.wait_on("gw1-sys/state").payload, "offline", "the broker keeps the last state");
 }

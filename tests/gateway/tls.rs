@@ -111,7 +111,7 @@ fn a_certificate_file_that_is_not_there_stops_the_start_and_is_named() {
     let broker = Mosquitto::start();
     let site = site(&broker, "ca: nowhere.pem", "5");
     let mut gateway = site.run();
-    assert_eq!(gateway.wait().code(), Some(1));
+    assert_eq!(gateway.wait().code(), Some(78));
     assert!(gateway.log().contains("nowhere.pem"), "{}", gateway.log());
 }
 
