@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,7 +64,8 @@ impl Files {
     /// # Errors
     /// The directory cannot be made, opened or locked.
     pub fn open(dir: &Path, limits: Limits) -> io::Result<Option<Self>> {
-        fs::create_dir_all(dir)?;
+        // What devices said is nobody else's business.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join("lock"))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

@@ -10,6 +10,8 @@
 
 mod client;
 mod inflight;
+mod packet;
+mod received;
 mod session;
 mod tls;
 

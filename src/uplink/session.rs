@@ -1,7 +1,6 @@
 //! One connection to the broker, from the connect to the error that ends it.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,9 +11,11 @@ use tracing::{debug, error, info, warn};
 
 use super::client::{Connected, Connection, ConnectionError, Happening, Incoming, Sender};
 use super::inflight::{Sent, Window};
+use super::packet::publish_size;
+use super::received::Received;
 use super::{Counters, Uplink, UplinkState, count};
 use crate::downlink::Ask;
-use crate::message::{Message, Qos};
+use crate::message::Message;
 use crate::queue::{LossReason, Queue, Record, Seq};
 use crate::seldom::Seldom;
 
@@ -27,9 +28,6 @@ const STALLED: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the broker has to take note of our farewell, and then of the end of the connection.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// How many received commands are remembered to know a second delivery by, and how long.
-const REMEMBERED: usize = 256;
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 /// What lasts from one connection of an uplink to the next.
 pub(super) struct Session<'u> {
@@ -82,7 +80,7 @@ impl<'u> Session<'u> {
             counters,
             last_heard: None,
             subscribed: false,
-            received: Received::default(),
+            received: Received::new(uplink.command_age),
             refusals: Seldom::default(),
         }
     }
@@ -114,7 +112,7 @@ impl<'u> Session<'u> {
 
     fn begin(&mut self, connection: &Connection, connected: Connected) -> Result<Flow, ConnectionError> {
         if !connected.session_present {
-            self.received = Received::default();
+            self.received = Received::new(self.uplink.command_age);
             self.subscribed = false;
         }
 
@@ -321,7 +319,7 @@ impl Flow {
     }
 
     fn fits(&self, message: &Message) -> bool {
-        packet_size(message) <= self.largest_packet
+        publish_size(message) <= self.largest_packet
     }
 
     /// When the connection counts as stalled. With nothing under way there is nothing to wait for.
@@ -351,92 +349,6 @@ async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     }
 }
 
-/// The size of a PUBLISH packet of MQTT 5, the only version in which a broker tells its limit.
-fn packet_size(message: &Message) -> usize {
-    let id = if message.qos == Qos::AtMostOnce { 0 } else { 2 };
-    let properties = message.correlation.as_ref().map_or(0, |data| 3 + data.len());
-    let body = 2 + message.topic.len() + id + length_of_length(properties) + properties + message.payload.len();
-    1 + length_of_length(body) + body
-}
-
-/// How many bytes MQTT needs to say a length: seven bits of it go into each.
-fn length_of_length(length: usize) -> usize {
-    match length {
-        0..0x80 => 1,
-        0x80..0x4000 => 2,
-        0x4000..0x20_0000 => 3,
-        _ => 4,
-    }
-}
-
 fn closing() -> ConnectionError {
     ConnectionError("the connection is being closed".into())
-}
-
-/// The commands received last. A broker that did not see our acknowledgement delivers a command
-/// again, marked as a duplicate and with the same packet id; a second execution would be wrong.
-/// After a while a command is forgotten: packet ids are used again, and what looks the same then is
-/// a new command whose first delivery was lost.
-#[derive(Default)]
-struct Received(VecDeque<(Instant, u16, u64)>);
-
-impl Received {
-    /// Whether this is a second delivery of a command. Remembers it if not.
-    fn again(&mut self, incoming: &Incoming, now: Instant) -> bool {
-        if incoming.id == 0 {
-            return false;
-        }
-        while self.0.len() >= REMEMBERED || self.0.front().is_some_and(|(at, ..)| now - *at > REMEMBERED_FOR) {
-            self.0.pop_front();
-        }
-        let mut hasher = DefaultHasher::new();
-        (&incoming.topic, &incoming.payload).hash(&mut hasher);
-        let content = hasher.finish();
-        if incoming.duplicate && self.0.iter().any(|(_, id, known)| (*id, *known) == (incoming.id, content)) {
-            return true;
-        }
-        self.0.push_back((now, incoming.id, content));
-        false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn command(id: u16, payload: &'static str, duplicate: bool) -> Incoming {
-        Incoming {
-            topic: "gw1-in/tank/valve".into(),
-            payload: payload.into(),
-            retained: false,
-            duplicate,
-            id,
-            expires_in: None,
-            response_topic: None,
-            correlation: None,
-        }
-    }
-
-    #[test]
-    fn only_a_marked_repetition_with_the_same_id_and_content_is_a_second_delivery() {
-        let (mut received, now) = (Received::default(), Instant::now());
-        assert!(!received.again(&command(7, "1", false), now));
-        assert!(received.again(&command(7, "1", true), now), "delivered again");
-        assert!(!received.again(&command(7, "1", false), now), "sent again by its sender");
-        assert!(!received.again(&command(7, "0", true), now), "the id was reused");
-        assert!(!received.again(&command(8, "1", true), now), "the first delivery never arrived");
-        assert!(!received.again(&command(0, "1", true), now), "QoS 0 has no second delivery");
-        assert!(received.again(&command(7, "1", true), now + REMEMBERED_FOR));
-        let later = now + REMEMBERED_FOR + Duration::from_millis(1);
-        assert!(!received.again(&command(7, "1", true), later), "too long ago to be the same");
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let (mut received, now) = (Received::default(), Instant::now());
-        for id in 1..=2000 {
-            received.again(&command(id, "1", false), now);
-        }
-        assert_eq!(received.0.len(), REMEMBERED);
-    }
 }

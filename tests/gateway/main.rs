@@ -9,6 +9,7 @@ mod lab;
 
 mod commands;
 mod demo;
+mod faults;
 mod local;
 mod modbus;
 mod mysensors;

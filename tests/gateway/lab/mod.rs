@@ -4,6 +4,7 @@ pub mod broker;
 pub mod client;
 pub mod gateway;
 pub mod line;
+pub mod scripted;
 pub mod slave;
 
 use std::net::{TcpListener, TcpStream};

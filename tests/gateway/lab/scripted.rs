@@ -1,0 +1,465 @@
+//! An MQTT broker that does what its script says, right or wrong, and remembers what it saw.
+//!
+//! It speaks as much of 3.1.1 and 5 as a gateway needs, by hand, so that it can also say what no
+//! library would. It serves one connection at a time, in one thread.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{JoinHandle, sleep};
+use std::time::Duration;
+
+/// How the broker treats one connection. What is not said is what an honest broker does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Script {
+    /// Answers CONNECT with this code.
+    pub refuse: Option<u8>,
+    /// Says nothing to CONNECT.
+    pub mute: bool,
+    pub session: Session,
+    /// Announced with MQTT 5.
+    pub receive_maximum: Option<u16>,
+    /// Announced with MQTT 5.
+    pub maximum_packet_size: Option<u32>,
+    pub acks: Acks,
+    /// Every publication of which the number on this connection is divisible by the first is
+    /// refused with the second (MQTT 5).
+    pub refuse_every: Option<(usize, u8)>,
+    pub close: Close,
+    /// Answers SUBSCRIBE with a refusal.
+    pub refuse_subscription: bool,
+    /// Does not answer pings.
+    pub deaf_to_pings: bool,
+    /// Sent right behind CONNACK, in one piece with it.
+    pub garbage: Option<&'static [u8]>,
+}
+
+/// What becomes of the session the broker keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Session {
+    #[default]
+    Honest,
+    /// The broker has lost it.
+    Forgotten,
+    /// The broker has lost it and says that it has it.
+    Claimed,
+}
+
+/// When publications are acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Acks {
+    #[default]
+    AtOnce,
+    /// When the test releases them.
+    Held,
+    /// In a quiet moment, the last first.
+    Reversed,
+    /// At once, save for the one with this number on the connection.
+    AllBut(usize),
+    /// For so many, then no more.
+    First(usize),
+}
+
+/// When the broker closes the connection by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Close {
+    #[default]
+    Never,
+    /// Having taken so many publications.
+    After(usize),
+    /// When half of the publication with this number is read.
+    Inside(usize),
+    /// When it is asked for a subscription, having noted nothing.
+    OnSubscribe,
+}
+
+/// A command for the gateway, with QoS 1.
+#[derive(Clone, Debug)]
+pub struct Command {
+    pub topic: &'static str,
+    pub payload: &'static str,
+    pub id: u16,
+    pub duplicate: bool,
+    pub retained: bool,
+}
+
+/// A connection, as the broker saw it.
+#[derive(Clone, Debug, Default)]
+pub struct Connect {
+    /// Clean start, or clean session in 3.1.1.
+    pub clean: bool,
+    /// The session was there, or so the broker said.
+    pub session_present: bool,
+    /// How many SUBSCRIBEs came.
+    pub subscribes: usize,
+    /// The most publications that were under way at one time.
+    pub most_in_flight: usize,
+    /// The longest packet that came.
+    pub longest_packet: usize,
+    /// The commands that were acknowledged, by packet id.
+    pub commands_acked: Vec<u16>,
+    /// The publications that came.
+    pub publishes: Vec<Publish>,
+    /// It has ended.
+    pub ended: bool,
+}
+
+/// A publication, as the broker saw it.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    pub topic: String,
+    pub payload: String,
+    /// Whether it was acknowledged, with whatever reason.
+    pub acked: bool,
+    id: u16,
+}
+
+#[derive(Default)]
+struct State {
+    scripts: VecDeque<Script>,
+    connects: Vec<Connect>,
+    /// The session: whether it holds a subscription, and what it keeps for the gateway.
+    session: Option<bool>,
+    kept: Vec<Command>,
+    to_send: Vec<Command>,
+    away: bool,
+    cut: bool,
+    released: bool,
+    stop: bool,
+}
+
+/// A running broker; ended when dropped.
+pub struct Scripted {
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Scripted {
+    /// Starts it. Each connection takes the next script; when there is none left, the broker is
+    /// honest. The short clean connection by which a 3.1.1 client has its session forgotten takes
+    /// none, unless it is to be refused.
+    pub fn start(scripts: &[Script]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State { scripts: scripts.iter().copied().collect(), ..State::default() }));
+        let thread = std::thread::spawn({
+            let state = state.clone();
+            move || {
+                while !lock(&state).stop {
+                    match listener.accept() {
+                        Ok((stream, _)) if !lock(&state).away => Conversation::hold(stream, &state),
+                        // Away: whoever comes is sent away.
+                        Ok(_) => {}
+                        Err(_) => sleep(Duration::from_millis(5)),
+                    }
+                }
+            }
+        });
+        Self { port, state, thread: Some(thread) }
+    }
+
+    /// Every connection so far.
+    pub fn connects(&self) -> Vec<Connect> {
+        lock(&self.state).connects.clone()
+    }
+
+    /// Sends a command on the connection there is.
+    pub fn send(&self, command: Command) {
+        lock(&self.state).to_send.push(command);
+    }
+
+    /// Keeps a command in the session, to be sent right behind CONNACK when it is resumed.
+    pub fn keep(&self, command: Command) {
+        lock(&self.state).kept.push(command);
+    }
+
+    /// Acknowledges what was held back, and the rest at once.
+    pub fn release(&self) {
+        lock(&self.state).released = true;
+    }
+
+    /// Closes the connection there is.
+    pub fn cut(&self) {
+        lock(&self.state).cut = true;
+    }
+
+    /// Goes away, or comes back.
+    pub fn be_away(&self, away: bool) {
+        let mut state = lock(&self.state);
+        state.away = away;
+        state.cut |= away;
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        lock(&self.state).stop = true;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The connection has ended, or is to end.
+struct Ended;
+
+struct Conversation<'s> {
+    stream: TcpStream,
+    state: &'s Mutex<State>,
+    script: Script,
+    v5: bool,
+    waiting: Vec<usize>,
+}
+
+impl<'s> Conversation<'s> {
+    fn hold(stream: TcpStream, state: &'s Mutex<State>) {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut this = Self { stream, state, script: Script::default(), v5: false, waiting: Vec::new() };
+        let began = lock(state).connects.len();
+        while this.turn().is_ok() {}
+        let mut state = lock(state);
+        state.cut = false;
+        if let Some(connect) = state.connects.get_mut(began) {
+            connect.ended = true;
+        }
+    }
+
+    /// Does what the test asks for, then what the next packet asks for.
+    fn turn(&mut self) -> Result<(), Ended> {
+        let (commands, released) = {
+            let mut state = lock(self.state);
+            if state.stop || state.cut {
+                return Err(Ended);
+            }
+            let connected = state.connects.last().is_some_and(|connect| !connect.ended);
+            let commands = if connected { std::mem::take(&mut state.to_send) } else { Vec::new() };
+            (commands, state.released)
+        };
+        for command in commands {
+            let packet = self.encode(&command);
+            self.write(&packet)?;
+        }
+        if released && self.script.acks == Acks::Held {
+            self.ack_waiting(false)?;
+        }
+        match self.packet()? {
+            Some((kind, body)) => self.obey(kind, &body),
+            None if self.script.acks == Acks::Reversed => self.ack_waiting(true),
+            None => Ok(()),
+        }
+    }
+
+    fn obey(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+        match kind >> 4 {
+            1 => self.connect(body),
+            3 => self.publication(kind, body),
+            4 => {
+                self.seen(|connect| connect.commands_acked.push(u16::from_be_bytes([body[0], body[1]])));
+                Ok(())
+            }
+            8 => self.subscribe(body),
+            12 if self.script.deaf_to_pings => Ok(()),
+            12 => self.write(&[0xd0, 0]),
+            14 => Err(Ended),
+            other => panic!("a gateway has no reason to send packet type {other}"),
+        }
+    }
+
+    fn connect(&mut self, body: &[u8]) -> Result<(), Ended> {
+        self.v5 = body[6] == 5;
+        let clean = body[7] & 2 != 0;
+        let mut state = lock(self.state);
+        let throw_away = clean && !self.v5 && state.scripts.front().is_none_or(|script| script.refuse.is_none());
+        self.script = if throw_away { Script::default() } else { state.scripts.pop_front().unwrap_or_default() };
+        let script = self.script;
+        if clean || script.session != Session::Honest {
+            state.session = None;
+            state.kept.clear();
+        }
+        let session_present = state.session.is_some() || script.session == Session::Claimed;
+        let refused = script.refuse.is_some() || script.mute;
+        state.connects.push(Connect { clean, session_present, ..Connect::default() });
+        let kept = if refused { Vec::new() } else { std::mem::take(&mut state.kept) };
+        if !refused {
+            // 3.1.1 has one flag for "forget" and "keep nothing".
+            let keeps = self.v5 || !clean;
+            state.session = keeps.then(|| state.session.unwrap_or(false));
+        }
+        drop(state);
+        if script.mute {
+            return Ok(());
+        }
+        let code = script.refuse.unwrap_or(0);
+        let mut variable = vec![u8::from(session_present && code == 0), code];
+        if self.v5 {
+            let mut properties = Vec::new();
+            if let Some(most) = script.receive_maximum {
+                properties.push(0x21);
+                properties.extend(most.to_be_bytes());
+            }
+            if let Some(most) = script.maximum_packet_size {
+                properties.push(0x27);
+                properties.extend(most.to_be_bytes());
+            }
+            variable.push(u8::try_from(properties.len()).unwrap());
+            variable.extend(properties);
+        }
+        let mut packet = frame(0x20, &variable);
+        for command in &kept {
+            packet.extend(self.encode(command));
+        }
+        packet.extend(script.garbage.unwrap_or_default());
+        self.write(&packet)?;
+        if code == 0 { Ok(()) } else { Err(Ended) }
+    }
+
+    fn subscribe(&mut self, body: &[u8]) -> Result<(), Ended> {
+        self.seen(|connect| connect.subscribes += 1);
+        if self.script.close == Close::OnSubscribe {
+            return Err(Ended);
+        }
+        let code = if self.script.refuse_subscription { 0x80 } else { 1 };
+        if code == 1
+            && let Some(subscribed) = &mut lock(self.state).session
+        {
+            *subscribed = true;
+        }
+        let mut variable = vec![body[0], body[1]];
+        variable.extend(self.v5.then_some(0));
+        variable.push(code);
+        self.write(&frame(0x90, &variable))
+    }
+
+    fn publication(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
+        assert_eq!(kind & 6, 2, "everything a gateway sends in these tests is QoS 1");
+        let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let (topic, rest) = body[2..].split_at(length);
+        let id = u16::from_be_bytes([rest[0], rest[1]]);
+        let payload = if self.v5 { &rest[3 + usize::from(rest[2])..] } else { &rest[2..] };
+        let publish = Publish {
+            topic: String::from_utf8(topic.to_vec()).unwrap(),
+            payload: String::from_utf8(payload.to_vec()).unwrap(),
+            acked: false,
+            id,
+        };
+        let number = self.seen(|connect| {
+            connect.publishes.push(publish);
+            let under_way = connect.publishes.iter().filter(|publish| !publish.acked).count();
+            connect.most_in_flight = connect.most_in_flight.max(under_way);
+            connect.publishes.len()
+        });
+        match self.script.acks {
+            Acks::AtOnce => self.ack(number - 1)?,
+            Acks::AllBut(missing) if missing != number => self.ack(number - 1)?,
+            Acks::First(most) if number <= most => self.ack(number - 1)?,
+            Acks::AllBut(_) | Acks::First(_) => {}
+            Acks::Held | Acks::Reversed => self.waiting.push(number - 1),
+        }
+        if self.script.close == Close::After(number) { Err(Ended) } else { Ok(()) }
+    }
+
+    fn ack_waiting(&mut self, reversed: bool) -> Result<(), Ended> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if reversed {
+            waiting.reverse();
+        }
+        waiting.into_iter().try_for_each(|index| self.ack(index))
+    }
+
+    fn ack(&mut self, index: usize) -> Result<(), Ended> {
+        let id = self.seen(|connect| {
+            connect.publishes[index].acked = true;
+            connect.publishes[index].id
+        });
+        let [high, low] = id.to_be_bytes();
+        match self.script.refuse_every {
+            Some((every, reason)) if (index + 1).is_multiple_of(every) => self.write(&[0x40, 3, high, low, reason]),
+            _ => self.write(&[0x40, 2, high, low]),
+        }
+    }
+
+    /// The next packet, read no further than to its end; `None` when nothing comes for a moment.
+    fn packet(&mut self) -> Result<Option<(u8, Vec<u8>)>, Ended> {
+        let mut first = [0];
+        match self.stream.read(&mut first) {
+            Ok(1) => {}
+            Ok(_) => return Err(Ended),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+            Err(_) => return Err(Ended),
+        }
+        let (mut length, mut shift, mut header) = (0, 0, 1);
+        loop {
+            let byte = self.read(1)?[0];
+            header += 1;
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        if first[0] >> 4 == 3 {
+            let number = self.seen(|connect| {
+                connect.longest_packet = connect.longest_packet.max(header + length);
+                connect.publishes.len() + 1
+            });
+            if self.script.close == Close::Inside(number) {
+                self.read(length / 2)?;
+                return Err(Ended);
+            }
+        }
+        Ok(Some((first[0], self.read(length)?)))
+    }
+
+    fn read(&mut self, length: usize) -> Result<Vec<u8>, Ended> {
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match self.stream.read(&mut bytes[filled..]) {
+                Ok(0) => return Err(Ended),
+                Ok(read) => filled += read,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if lock(self.state).stop {
+                        return Err(Ended);
+                    }
+                }
+                Err(_) => return Err(Ended),
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn write(&mut self, packet: &[u8]) -> Result<(), Ended> {
+        self.stream.write_all(packet).map_err(|_| Ended)
+    }
+
+    /// Notes something about this connection.
+    fn seen<T>(&self, note: impl FnOnce(&mut Connect) -> T) -> T {
+        note(lock(self.state).connects.last_mut().expect("a client begins with CONNECT"))
+    }
+
+    fn encode(&self, command: &Command) -> Vec<u8> {
+        let mut variable = u16::try_from(command.topic.len()).unwrap().to_be_bytes().to_vec();
+        variable.extend(command.topic.as_bytes());
+        variable.extend(command.id.to_be_bytes());
+        variable.extend(self.v5.then_some(0));
+        variable.extend(command.payload.as_bytes());
+        frame(0x32 | u8::from(command.duplicate) << 3 | u8::from(command.retained), &variable)
+    }
+}
+
+/// A packet with this first byte; all that the broker sends is short.
+fn frame(kind: u8, variable: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(variable.len()).ok().filter(|&length| length < 128);
+    let mut packet = vec![kind, length.expect("a short packet")];
+    packet.extend(variable);
+    packet
+}
