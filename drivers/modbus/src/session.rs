@@ -26,15 +26,27 @@ pub(crate) async fn run(link: &Link, port: &mut Port) -> Result<(), DriverError>
     let mut session = Session::new(link, stop.clone());
     session.connect(port).await?;
     session.report(port);
+    let mut obeyed_last = false;
     loop {
         let next = session.next_block();
+        // A command goes first, but after each of them one block that is due has its turn. So a
+        // flood of commands leaves polling every other turn, and a command waits for one block only.
+        let block_first = obeyed_last && next.is_some_and(|(_, at)| at <= Instant::now());
         // Arms only choose what to do next. The exchange itself runs after the choice, so a stop
         // or a command never cuts a request off from its answer.
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            command = port.next_command() => session.obey(command, port).await,
-            index = due(next) => session.poll(index, port).await,
+            // A command that has to wait stays in the port, which looks at its deadline when it
+            // hands it out.
+            command = port.next_command(), if !block_first => {
+                session.obey(command, port).await;
+                obeyed_last = true;
+            }
+            index = due(next) => {
+                session.poll(index, port).await;
+                obeyed_last = false;
+            }
         }
         if !session.line.is_connected() {
             session.connect(port).await?;

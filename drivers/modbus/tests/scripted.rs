@@ -12,10 +12,11 @@ use common::{PATIENCE, Running, start, write};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
-use wharf_contract::{Action, CommandError, DriverError, Event, Health, Quality, Value};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use wharf_contract::port::COMMANDS_WAITING;
+use wharf_contract::{Action, Command, CommandError, DriverError, Event, Health, Quality, Value};
 
 /// One request as it came over the wire.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ struct Request {
 enum Reply {
     /// These bytes, after a while.
     Bytes(Vec<u8>, Duration),
+    /// These bytes, as soon as the gate lets one more through.
+    Held(Vec<u8>, Arc<Semaphore>),
     /// Nothing, and the connection stays.
     Silence,
     /// These bytes, and the connection is closed.
@@ -38,9 +41,9 @@ enum Reply {
 }
 
 impl Request {
-    /// A proper answer: each register holds the number of the request.
+    /// A proper answer: each register holds the number of the request, modulo 256.
     fn answer(&self) -> Vec<u8> {
-        let number = u8::try_from(self.number).unwrap();
+        let number = u8::try_from(self.number % 256).unwrap();
         let pdu = match self.pdu[0] {
             3 => {
                 let count = self.pdu[4];
@@ -95,6 +98,10 @@ impl Scripted {
                         match script(&request) {
                             Reply::Bytes(bytes, wait) => {
                                 sleep(wait).await;
+                                let _ = socket.write_all(&bytes).await;
+                            }
+                            Reply::Held(bytes, gate) => {
+                                gate.acquire().await.unwrap().forget();
                                 let _ = socket.write_all(&bytes).await;
                             }
                             Reply::Silence => {}
@@ -396,4 +403,68 @@ async fn a_command_goes_before_everything_that_is_due() {
     };
     assert!(seen <= number + 2, "asked as number {seen}, after {number} requests");
     driver.stop().await;
+}
+
+#[tokio::test]
+async fn under_a_flood_of_commands_every_other_request_is_a_due_read() {
+    // An exchange takes as long as the whole rhythm, so both devices are overdue at every choice.
+    let mut slave = Scripted::start(|request| Reply::Bytes(request.answer(), Duration::from_millis(10))).await;
+    let mut driver = start(&slave.link("10ms", json!({ "tank": device(1), "well": device(2) })));
+    // As many as may wait are there before the driver makes its first choice.
+    let answers: Vec<_> = (0..COMMANDS_WAITING)
+        .map(|value| {
+            let deadline = Instant::now() + PATIENCE;
+            let (command, answer) = Command::new("tank".into(), "level".into(), write(value, false), deadline);
+            driver.end.commands.try_send(command).expect("room for one more");
+            answer
+        })
+        .collect();
+    for _ in 0..COMMANDS_WAITING / 2 {
+        let turn = [slave.request().await, slave.request().await, slave.request().await, slave.request().await];
+        let turn = turn.map(|request| (request.pdu[0], request.unit));
+        assert!(matches!(turn, [(6, 1), (3, 1), (6, 1), (3, 2)]), "function and unit of four requests: {turn:?}");
+    }
+    for answer in answers {
+        timeout(PATIENCE, answer.wait()).await.expect("an answer in time").expect("a good answer");
+    }
+    for device in ["tank", "well"] {
+        driver.value(device, "level").await;
+    }
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_whose_deadline_passes_while_a_block_has_its_turn_is_never_sent() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let mut slave = Scripted::start(move |request| match request.pdu[0] {
+        3 => Reply::Held(request.answer(), Arc::clone(&held)),
+        _ => now(request.answer()),
+    })
+    .await;
+    let driver = slave.drive("10ms");
+    assert_eq!(slave.request().await.pdu[0], 3);
+    let ask = |value: i64, deadline| {
+        let (command, answer) = Command::new("tank".into(), "level".into(), write(value, false), deadline);
+        driver.end.commands.try_send(command).expect("room for one more");
+        answer
+    };
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let (first, late) = (ask(5, Instant::now() + PATIENCE), ask(6, deadline));
+    // Now the block's next turn is due, and it comes between the two.
+    sleep(Duration::from_millis(20)).await;
+    gate.add_permits(1);
+    assert_eq!(slave.request().await.pdu, [6, 0, 0, 0, 5]);
+    assert_eq!(slave.request().await.pdu[0], 3);
+    sleep_until(deadline).await;
+    gate.add_permits(1);
+
+    assert!(timeout(PATIENCE, first.wait()).await.expect("an answer in time").is_ok());
+    let answer = timeout(PATIENCE, late.wait()).await.expect("an answer in time");
+    assert_eq!(answer, Err(CommandError::Expired));
+    gate.add_permits(100);
+    driver.stop().await;
+    while let Ok(request) = slave.requests.try_recv() {
+        assert_eq!(request.pdu[0], 3, "nothing but reads came after the first write");
+    }
 }

@@ -56,8 +56,23 @@ pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Resul
         seen: [false; 256],
     };
     let ended = session.converse(&mut reader, port).await;
+    let seen = session.seen;
+    // The stream is closed and waiting commands are given up first: the events may have to wait
+    // for a gateway that is behind.
+    drop((session, reader));
+    tell_gone(link, &seen, ended.as_ref().err(), port).await;
     debug!(link = %port.link(), stats = ?link.counters.snapshot(), "session ended");
     ended
+}
+
+/// Says of every node heard in the session that it is not heard any more, and why.
+async fn tell_gone(link: &Link, seen: &[bool; 256], lost: Option<&DriverError>, port: &Port) {
+    let reason =
+        lost.map_or_else(|| "the gateway is stopping".to_owned(), |error| format!("the link is down: {error}"));
+    for node in (0..=u8::MAX).filter(|node| seen[usize::from(*node)]) {
+        let device = link.nodes.device(node);
+        port.emit(Event::Device { device, alive: false, reason: Some(reason.clone()) }).await;
+    }
 }
 
 struct Session<'a> {

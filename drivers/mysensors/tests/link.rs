@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -45,7 +46,11 @@ struct Running {
 
 impl Running {
     fn start(settings: LinkSettings) -> Self {
-        let driver = MySensors::new("garden".into(), settings);
+        Self::session_of(&Arc::new(MySensors::new("garden".into(), settings)))
+    }
+
+    fn session_of(driver: &Arc<MySensors>) -> Self {
+        let driver = Arc::clone(driver);
         let (sender, events) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let (mut port, end) = Port::new("garden".into(), sender, stop.clone());
@@ -53,13 +58,23 @@ impl Running {
         Self { end, events, stop, session }
     }
 
+    async fn event(&mut self) -> Event {
+        let event = timeout(PATIENCE, self.events.recv()).await.expect("no event came");
+        event.expect("the session ended").event
+    }
+
     async fn reading(&mut self) -> Reading {
         loop {
-            let event = timeout(PATIENCE, self.events.recv()).await.expect("no event came");
-            if let Event::Reading(reading) = event.expect("the session ended").event {
+            if let Event::Reading(reading) = self.event().await {
                 return reading;
             }
         }
+    }
+
+    /// The next event says of the node of [`POSITION`] that it is alive, or why not.
+    async fn node_is(&mut self, alive: bool, reason: Option<&str>) {
+        let reason = reason.map(str::to_owned);
+        assert_eq!(self.event().await, Event::Device { device: "garden-2".into(), alive, reason });
     }
 
     async fn position(&mut self) {
@@ -133,22 +148,29 @@ async fn a_value_on_the_serial_line_is_read_and_stopping_ends_the_session_well()
 #[tokio::test]
 async fn an_adapter_that_was_pulled_out_works_again_under_the_same_name() {
     let link = link_for("unplug");
+    let driver = Arc::new(MySensors::new("garden".into(), serial(&link)));
     let mut adapter = Adapter::plug(&link);
-    let mut running = Running::start(serial(&link));
+    let mut running = Running::session_of(&driver);
     greeted(&mut adapter.gateway).await;
     says(&mut adapter.gateway, POSITION).await;
+    running.node_is(true, None).await;
     running.position().await;
 
     adapter.unplug(&link);
+    running.node_is(false, Some(&format!("the link is down: {} was unplugged", link.display()))).await;
     assert_eq!(running.lost().await, format!("{} was unplugged", link.display()));
-    assert_eq!(Running::start(serial(&link)).lost().await, format!("no such port {}", link.display()));
+    let mut running = Running::session_of(&driver);
+    assert!(timeout(PATIENCE, running.events.recv()).await.unwrap().is_none(), "nobody was heard");
+    assert_eq!(running.lost().await, format!("no such port {}", link.display()));
 
     let mut adapter = Adapter::plug(&link);
-    let mut running = Running::start(serial(&link));
+    let mut running = Running::session_of(&driver);
     greeted(&mut adapter.gateway).await;
     says(&mut adapter.gateway, POSITION).await;
+    running.node_is(true, None).await;
     running.position().await;
     running.stop.cancel();
+    running.node_is(false, Some("the gateway is stopping")).await;
     running.ended().await.unwrap();
     adapter.unplug(&link);
 }

@@ -91,6 +91,18 @@ impl Bench {
         soon(self.events.recv()).await.unwrap().event
     }
 
+    /// What is told after the session has ended: which devices are gone, and why.
+    async fn told_gone(&mut self) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        while let Some(LinkEvent { event, .. }) = soon(self.events.recv()).await {
+            let Event::Device { device, alive: false, reason: Some(reason) } = event else {
+                panic!("told at the end: {event:?}");
+            };
+            told.push((device.to_string(), reason));
+        }
+        told
+    }
+
     async fn reading(&mut self) -> Reading {
         loop {
             if let Event::Reading(reading) = self.event().await {
@@ -340,4 +352,82 @@ async fn a_line_that_takes_no_data_is_lost() {
         answers.push(answer);
     }
     assert_eq!(bench.lost().await, "/dev/ttyUSB0 takes no data");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_link_is_lost_every_node_heard_is_told_to_be_gone_and_no_other() {
+    let mut bench = Bench::up(serial()).await;
+    for line in ["2;1;1;0;37;80", "7;255;3;0;0;87", "2;1;1;0;37;81", "255;255;3;0;3;", "9;1;1;1;2;1", "nonsense"] {
+        bench.says(line).await;
+    }
+    // The answer to a question asked now comes when everything before it was taken in.
+    let answer = bench.asks("moisture", Action::Read).await;
+    assert_eq!(bench.sent().await, "2;1;2;0;37;");
+    bench.says("2;1;1;0;37;82").await;
+    soon(answer.wait()).await.unwrap();
+    let mut heard = Vec::new();
+    // Two nodes met, and five readings: one of them is of the node without a number.
+    while heard.len() < 2 + 5 {
+        heard.push(bench.event().await);
+    }
+    let alive = |event: &&Event| matches!(event, Event::Device { alive: true, .. });
+    assert_eq!(heard.iter().filter(alive).count(), 2, "{heard:?}");
+
+    let (_, elsewhere) = duplex(1);
+    bench.gateway = BufReader::new(elsewhere);
+    let reason = "the link is down: /dev/ttyUSB0 was unplugged";
+    assert_eq!(bench.told_gone().await, [("soil".into(), reason.into()), ("garden-7".into(), reason.into())]);
+    assert_eq!(bench.lost().await, "/dev/ttyUSB0 was unplugged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_tells_that_all_nodes_are_gone_however_many_and_then_ends_the_session() {
+    let mut bench = Bench::up(serial()).await;
+    // The highest number there is; 255 is a node that has none yet. There are far more nodes than
+    // places for events, so the session has to wait for the gateway to take them.
+    for node in 0..=254 {
+        bench.says(&format!("{node};1;1;0;37;80")).await;
+        assert!(matches!(bench.event().await, Event::Device { alive: true, .. }));
+        assert!(matches!(bench.event().await, Event::Reading(_)));
+    }
+    bench.stop.cancel();
+    let told = bench.told_gone().await;
+    let nodes: Vec<_> = (0..=254).map(|n| if n == 2 { "soil".to_owned() } else { format!("garden-{n}") }).collect();
+    assert_eq!(told.iter().map(|(device, _)| device.clone()).collect::<Vec<_>>(), nodes);
+    assert!(told.iter().all(|(_, reason)| reason == "the gateway is stopping"), "{told:?}");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_session_when_nobody_takes_its_events_any_more() {
+    let mut bench = Bench::up(serial()).await;
+    bench.says("2;1;1;0;37;80").await;
+    bench.reading().await;
+    bench.events.close();
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_lets_go_of_stream_and_commands_before_it_waits_to_tell_of_its_nodes() {
+    let mut bench = Bench::up(serial()).await;
+    // Two events for the first node and one for each line after it fill all the places.
+    for _ in 0..bench.events.max_capacity() - 1 {
+        bench.says("2;1;1;0;37;80").await;
+    }
+    let full = async {
+        while bench.events.len() < bench.events.max_capacity() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(full).await;
+    let answer = bench.writes("valve", Value::Bool(true), true).await;
+    assert_eq!(bench.sent().await, "2;3;1;1;2;1");
+    bench.stop.cancel();
+    assert_eq!(soon(answer.wait()).await, Err(CommandError::Abandoned));
+    assert_eq!(bench.sent().await, "", "the stream has come to its end");
+    assert!(!bench.session.is_finished());
+    while bench.events.len() > 1 {
+        bench.event().await;
+    }
+    bench.stopped().await;
 }
