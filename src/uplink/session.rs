@@ -115,7 +115,6 @@ impl<'u> Session<'u> {
             self.received = Received::new(self.uplink.command_age);
             self.subscribed = false;
         }
-
         let room = connected.receive_maximum.map_or(usize::MAX, usize::from);
         let mut flow = Flow {
             sender: connection.sender(),

@@ -20,6 +20,14 @@ fn every_example_is_a_good_site_file() {
 }
 
 #[test]
+fn the_site_in_the_readme_is_a_good_site_file() {
+    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").unwrap();
+    let (site, _) = rest.split_once("```").unwrap();
+    read(site).unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+#[test]
 fn the_full_example_shows_every_option() {
     let text = std::fs::read_to_string(repository("config/wharf.example.yaml")).unwrap();
     let root = tree::parse(&text).root.unwrap();
