@@ -2,8 +2,9 @@
 //!
 //! Stopping goes from south to north. The drivers are told to stop; when the last of them has
 //! let go of its end of the event channel, the mapping drains what is left and ends; then the
-//! downlink, the uplinks and the local broker. Every wait is bounded, and what is left at its end
-//! is already on disk.
+//! uplinks. The downlink outlives them: a command that still comes in finds its link down and is
+//! answered, at the latest after the next start. Queues and local broker close last. Every wait is
+//! bounded, and what is left at its end is already on disk.
 
 mod uplinks;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -38,11 +40,12 @@ use crate::{drivers, health, supervisor};
 const EVENTS_WAITING: usize = 4096;
 /// How many events the mapping takes at once.
 const EVENTS_AT_ONCE: usize = 256;
-/// How long each part may take to stop: together under 5 s, whatever hangs.
+/// How long each part may take to stop. Mapping, link health and commands take a `PART_STOPS` each
+/// at most, the local broker two and its last delivery: together under 5 s, whatever hangs.
 const DRIVERS_STOP: Duration = Duration::from_millis(1500);
-const PART_STOPS: Duration = Duration::from_millis(300);
+const PART_STOPS: Duration = Duration::from_millis(200);
 const UPLINKS_STOP: Duration = Duration::from_millis(1700);
-const QUEUE_CLOSES: Duration = Duration::from_millis(800);
+const QUEUE_CLOSES: Duration = Duration::from_millis(600);
 
 /// What is not in the site file.
 pub struct Options {
@@ -113,20 +116,24 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
 
     let queues = uplinks::open_queues(&site, &options.state_dir)?;
     let (asks, asks_received) = mpsc::channel(downlink::ASKS_WAITING);
+    let mut uplinks = Vec::new();
+    for (name, queue) in &queues {
+        uplinks.push(uplinks::make(&site, name, queue, &topics, &asks)?);
+    }
+    // The last thing that can fail: from here on there are tasks to be stopped in order.
     let (broker, local) = start_broker(&site, &topics, &asks).await?;
+    drop(asks);
     let north = North::new(queues.clone(), local, options.tap);
     // The local broker lives and dies with the gateway, so for its clients birth is now.
     north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
 
     let mut uplink_tasks = Stage::new();
     let mut uplink_ends = Vec::new();
-    for (name, queue) in &queues {
-        let uplink = uplinks::make(&site, name, queue, &topics, &asks)?;
+    for uplink in uplinks {
         let (end, task) = uplink.start(uplink_tasks.stop.clone());
         uplink_ends.push(end);
         uplink_tasks.tasks.spawn(task);
     }
-    drop(asks);
 
     let mut loss_watchers = JoinSet::new();
     for (name, queue) in &queues {
@@ -242,31 +249,33 @@ impl Running {
             warn!("readings were still waiting to be mapped");
             mapping.abort();
         }
-        downlink.stop("commands", PART_STOPS).await;
         // They end when they have told the last of each link.
         let told = async { while link_watchers.join_next().await.is_some() {} };
         if timeout(PART_STOPS, told).await.is_err() {
             warn!("the last health of the links was not told");
         }
         uplink_tasks.stop("uplinks", UPLINKS_STOP).await;
+        downlink.stop("commands", PART_STOPS).await;
         loss_watchers.shutdown().await;
-        let mut result = Ok(());
-        for (name, queue) in &queues {
-            let closed = match timeout(QUEUE_CLOSES, queue.close()).await {
-                Ok(closed) => closed.with_context(|| format!("closing the queue of uplink {name}")),
-                Err(_) => Err(anyhow!("the disk did not take the last messages of uplink {name} in time")),
-            };
-            info!(uplink = %name, waiting = queue.counters().queued, "queue closed");
-            result = result.and(closed);
-        }
+        let closed = join_all(queues.iter().map(|(name, queue)| close(name, queue))).await;
         if let Some(broker) = broker {
             north.publish(uplink::will(&topics), &To::Local).await;
             drop(north);
             broker.stop(PART_STOPS).await;
         }
         info!("wharf stopped");
-        result
+        closed.into_iter().collect()
     }
+}
+
+/// Commits what an uplink's queue still holds in memory.
+async fn close(name: &str, queue: &Queue) -> anyhow::Result<()> {
+    let closed = match timeout(QUEUE_CLOSES, queue.close()).await {
+        Ok(closed) => closed.with_context(|| format!("closing the queue of uplink {name}")),
+        Err(_) => Err(anyhow!("the disk did not take the last messages of uplink {name} in time")),
+    };
+    info!(uplink = %name, waiting = queue.counters().queued, "queue closed");
+    closed
 }
 
 async fn start_broker(

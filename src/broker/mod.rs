@@ -23,14 +23,17 @@ use crate::message::{Message, Qos};
 use crate::topics::Topics;
 use crate::uplink::Incoming;
 
-/// Bounds of the local broker. A client that reads nothing costs at most what may wait for it,
-/// 32 MiB here, and retained messages together at most as much.
+/// Bounds of the local broker. A client that reads nothing costs at most two lanes of waiting
+/// packets, 32 MiB each, and its queue; retained messages cost 32 MiB together.
 const CLIENTS: usize = 100;
 const LARGEST_PACKET: usize = 32 * 1024;
 const RETAINED_MESSAGES: usize = 2048;
 const LARGEST_RETAINED: usize = 16 * 1024;
 const SUBSCRIPTIONS_PER_CLIENT: usize = 100;
 const WAITING_PER_CLIENT: usize = 1024;
+/// What may wait for a client that is away or reads too slowly; the oldest goes first.
+const QUEUED_MESSAGES: usize = 10_000;
+const QUEUED_BYTES: usize = 8 * 1024 * 1024;
 const RECEIVE_MAXIMUM: u16 = 100;
 /// How long the session of a local client that is away is kept: memory only, so not for ever.
 const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
@@ -107,12 +110,15 @@ impl LocalBroker {
 
     /// Waits until the broker ends, which it does not by itself.
     pub async fn ended(&mut self) {
-        let _ = (&mut self.serve).await;
+        tokio::select! {
+            _ = &mut self.serve => {}
+            _ = &mut self.show => {}
+        }
     }
 
     /// Shows what is still waiting, then ends. Every sender of messages has to be gone by now.
     pub async fn stop(mut self, patience: Duration) {
-        if tokio::time::timeout(patience, &mut self.show).await.is_err() {
+        if !self.show.is_finished() && tokio::time::timeout(patience, &mut self.show).await.is_err() {
             warn!("local clients did not take the last messages in time");
             self.show.abort();
         }
@@ -137,7 +143,12 @@ fn config(listen: &[SocketAddr], topics: &Topics, asks: mpsc::Sender<Ask>) -> Br
         .with_max_retained_message_size(LARGEST_RETAINED)
         .with_client_channel_capacity(WAITING_PER_CLIENT)
         .with_server_receive_maximum(RECEIVE_MAXIMUM)
-        .with_storage(StorageConfig { backend: StorageBackend::Memory, ..StorageConfig::default() });
+        .with_storage(StorageConfig {
+            backend: StorageBackend::Memory,
+            max_queued_messages_per_client: QUEUED_MESSAGES,
+            max_queued_bytes_per_client: QUEUED_BYTES,
+            ..StorageConfig::default()
+        });
     config.event_handler = Some(Arc::new(Commands { topics: topics.clone(), asks }));
     config
 }
@@ -183,7 +194,7 @@ impl BrokerEventHandler for Commands {
                 },
             };
             if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_err() {
-                warn!(client = %event.client_id, topic = %event.topic, "command refused: the gateway is busy");
+                warn!(client = %event.client_id, topic = %event.topic, "command not obeyed: the gateway is busy");
             }
             PublishAction::Continue
         })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::exit::{self, Exit};
 use crate::{app, config};
@@ -19,24 +20,25 @@ pub struct CheckArgs {
 
 /// Checks the file: exit code 78 and every mistake if it is wrong.
 pub fn run(args: &CheckArgs) -> Result<(), Exit> {
-    match config::load(&args.file) {
-        Ok(site) => {
-            app::preflight(&site).map_err(|error| {
-                Exit::failure(&error);
-                Exit::SITE_FILE
-            })?;
-            match args.json {
-                true => super::say(&serde_json::json!({ "ok": true, "mistakes": [] }).to_string()),
-                false => super::say(&format!("{}: well ({})", args.file.display(), site.summary())),
-            }
-        }
+    let site = match config::load(&args.file) {
+        Ok(site) => site,
+        Err(errors) if args.json => return wrong(errors.to_json()),
         Err(errors) => {
-            if args.json {
-                super::say(&serde_json::json!({ "ok": false, "mistakes": errors.to_json() }).to_string())?;
-            } else {
-                exit::complain(&errors);
-            }
-            Err(Exit::SITE_FILE)
+            exit::complain(&errors);
+            return Err(Exit::SITE_FILE);
         }
+    };
+    match app::preflight(&site) {
+        Ok(()) if args.json => super::say(&json!({ "ok": true, "mistakes": [] }).to_string()),
+        Ok(()) => super::say(&format!("{}: well ({})", args.file.display(), site.summary())),
+        // It stands in a file that the site file names, so it has no line there.
+        Err(error) if args.json => wrong(json!([{ "file": args.file, "message": format!("{error:#}") }])),
+        Err(error) => Err(Exit::site_file(&error)),
     }
+}
+
+/// The verdict on a wrong site file, for scripts.
+fn wrong(mistakes: impl Into<serde_json::Value>) -> Result<(), Exit> {
+    super::say(&json!({ "ok": false, "mistakes": mistakes.into() }).to_string())?;
+    Err(Exit::SITE_FILE)
 }

@@ -11,6 +11,12 @@ impl Exit {
     /// The site file is wrong (`EX_CONFIG`).
     pub const SITE_FILE: Self = Self(78);
 
+    /// The site file names something that cannot be used, and why.
+    pub fn site_file(error: &anyhow::Error) -> Self {
+        complain(&format_args!("wharf: {error:#}"));
+        Self::SITE_FILE
+    }
+
     /// Failed at run time, and why.
     pub fn failure(error: &anyhow::Error) -> Self {
         complain(&format_args!("wharf: {error:#}"));

@@ -23,10 +23,7 @@ pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<(), Exit> {
         exit::complain(&errors);
         Exit::SITE_FILE
     })?;
-    app::preflight(&site).map_err(|error| {
-        Exit::failure(&error);
-        Exit::SITE_FILE
-    })?;
+    app::preflight(&site).map_err(|error| Exit::site_file(&error))?;
     let state_dir = state_dir(&site, &args.file);
     let mut running = app::start(site, app::Options { state_dir, tap: None }).await?;
     let broken = tokio::select! {

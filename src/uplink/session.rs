@@ -40,7 +40,7 @@ pub(super) struct Session<'u> {
     /// without: the connection broke before the subscription arrived, or the broker refused it.
     subscribed: bool,
     received: Received,
-    refusals: Seldom,
+    drops: Seldom,
 }
 
 /// What has to be known of a record under way.
@@ -81,7 +81,7 @@ impl<'u> Session<'u> {
             last_heard: None,
             subscribed: false,
             received: Received::new(uplink.command_age),
-            refusals: Seldom::default(),
+            drops: Seldom::default(),
         }
     }
 
@@ -191,7 +191,7 @@ impl<'u> Session<'u> {
     }
 
     /// Hands over as much of what is ready as the window has room for.
-    fn fill(&self, flow: &mut Flow) -> Result<(), ConnectionError> {
+    fn fill(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
         while flow.window.room() > 0
             && let Some(record) = flow.ready.pop_front()
         {
@@ -199,16 +199,15 @@ impl<'u> Session<'u> {
             match Message::decode(record.body) {
                 Ok(message) if flow.fits(&message) => flow.publish(&message, Sent::Record(under_way))?,
                 Ok(message) => {
-                    error!(
-                        uplink = %self.uplink.name, topic = message.topic, bytes = message.payload.len(),
-                        most = flow.largest_packet, "message dropped: larger than the broker takes"
+                    let why = format!(
+                        "{} with {} bytes is larger than the {} the broker takes",
+                        message.topic,
+                        publish_size(&message),
+                        flow.largest_packet
                     );
-                    self.uplink.queue.discard(record.seq, record.captured_at, LossReason::TooLarge);
+                    self.drop_record(under_way, LossReason::TooLarge, &why);
                 }
-                Err(error) => {
-                    error!(uplink = %self.uplink.name, seq = %record.seq, %error, "stored message dropped");
-                    self.uplink.queue.discard(record.seq, record.captured_at, LossReason::Damaged);
-                }
+                Err(error) => self.drop_record(under_way, LossReason::Damaged, &error.to_string()),
             }
         }
         Ok(())
@@ -241,13 +240,7 @@ impl<'u> Session<'u> {
         match (done, refusal) {
             (Some(Sent::Record(record)), None) => self.uplink.queue.acknowledge(record.seq),
             (Some(Sent::Record(record)), Some(reason)) => {
-                if let Some(held_back) = self.refusals.due() {
-                    error!(
-                        uplink = %self.uplink.name, seq = %record.seq, reason, held_back,
-                        "message refused by the broker, and dropped"
-                    );
-                }
-                self.uplink.queue.discard(record.seq, record.captured_at, LossReason::Refused);
+                self.drop_record(record, LossReason::Refused, &format!("refused by the broker: {reason}"));
             }
             (Some(Sent::State), refusal) => {
                 if let Some(reason) = refusal {
@@ -263,6 +256,14 @@ impl<'u> Session<'u> {
             (None, _) => return,
         }
         flow.progress = Instant::now();
+    }
+
+    /// Gives up a record that cannot be delivered. It is counted and reported as a loss.
+    fn drop_record(&mut self, record: UnderWay, reason: LossReason, why: &str) {
+        if let Some(held_back) = self.drops.due() {
+            error!(uplink = %self.uplink.name, seq = %record.seq, why, held_back, "message dropped");
+        }
+        self.uplink.queue.discard(record.seq, record.captured_at, reason);
     }
 
     async fn receive(&mut self, incoming: Incoming) {

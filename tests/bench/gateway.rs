@@ -11,7 +11,7 @@ mod measure;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,15 +27,7 @@ use wharf_contract::{
 const TYPICAL: &str = r#"{"value":21.5,"unit":"°C","ts":1795219869123,"quality":"good"}"#;
 
 fn main() -> Outcome<()> {
-    // `cargo bench` adds an option of its own.
-    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
-    let messages: u64 = words.next().map_or(Ok(300_000), |word| word.parse())?;
-    let parent = words.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let dir = parent.join(format!("wharf-gateway-bench-{}", std::process::id()));
-    fs::create_dir_all(&dir)?;
-    let measured = measure(&dir, messages);
-    fs::remove_dir_all(&dir)?;
-    measured
+    measure::run("gateway", measure)
 }
 
 fn measure(dir: &Path, messages: u64) -> Outcome<()> {

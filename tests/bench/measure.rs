@@ -4,10 +4,24 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Runs a benchmark: `[MESSAGES [DIRECTORY]]` from the command line, a folder of its own in that
+/// directory or the system's temporary one.
+pub fn run(name: &str, measure: fn(&Path, u64) -> Outcome<()>) -> Outcome<()> {
+    // `cargo bench` adds an option of its own.
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let messages: u64 = words.next().map_or(Ok(300_000), |word| word.parse())?;
+    let parent = words.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = parent.join(format!("wharf-{name}-bench-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let measured = measure(&dir, messages);
+    fs::remove_dir_all(&dir)?;
+    measured
+}
 
 /// What a run took.
 pub struct Cost {

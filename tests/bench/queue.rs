@@ -7,8 +7,7 @@
 
 mod measure;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -20,15 +19,7 @@ const READ_RECORDS: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
 
 fn main() -> Outcome<()> {
-    // `cargo bench` adds an option of its own.
-    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
-    let messages: u64 = words.next().map_or(Ok(300_000), |word| word.parse())?;
-    let parent = words.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let dir = parent.join(format!("wharf-queue-bench-{}", std::process::id()));
-    fs::create_dir_all(&dir)?;
-    let measured = measure(&dir, messages);
-    fs::remove_dir_all(&dir)?;
-    measured
+    measure::run("queue", measure)
 }
 
 fn measure(dir: &Path, messages: u64) -> Outcome<()> {

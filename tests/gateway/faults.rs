@@ -457,6 +457,34 @@ fn a_command_delivered_again_is_known_even_after_a_connection_too_short_for_it()
 }
 
 #[test]
+fn a_command_that_comes_in_while_the_gateway_stops_is_answered_though_not_obeyed() {
+    in_both(|protocol| {
+        // A busy machine may bring the command after the end of the connection, where it proves
+        // nothing; then it is tried again.
+        wait_for("a command in the last words of a gateway", PATIENCE, || {
+            // The backlog that the broker does not acknowledge keeps the uplink for its last words.
+            let script = Script { acks: Acks::First(20), receive_maximum: Some(10), ..HONEST };
+            let mut bench = Bench::start(protocol, "", &[script]);
+            bench.tell(100);
+            bench.wait_newest("the broker to stop acknowledging", 1, |connect| connect.publishes.len() == 30);
+            let mut gateway = bench.gateway.take().unwrap();
+            gateway.ask_to_stop();
+            gateway.wait_log("link closed");
+            bench.broker.send(valve(9, "1"));
+            let status = gateway.wait();
+            assert!(status.success(), "{status}");
+            assert!(bench.garden().is_empty());
+            let came_in = bench.broker.connects().last().unwrap().commands_acked == [9];
+            bench.gateway = Some(bench.site.run());
+            came_in.then(|| {
+                wait_for("the answer", PATIENCE, || (bench.answers().len() == 1).then_some(()));
+                assert!(bench.answers().first().unwrap().contains("stopping"), "{:?}", bench.answers());
+            })
+        });
+    });
+}
+
+#[test]
 fn a_retained_command_is_answered_and_not_obeyed() {
     in_both(|protocol| {
         let mut bench = Bench::start(protocol, "", &[]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
@@ -113,6 +114,11 @@ fn a_certificate_file_that_is_not_there_stops_the_start_and_is_named() {
     let mut gateway = site.run();
     assert_eq!(gateway.wait().code(), Some(78));
     assert!(gateway.log().contains("nowhere.pem"), "{}", gateway.log());
+    let check = Command::new(env!("CARGO_BIN_EXE_wharf")).args(["check", "--json"]).arg(site.file()).output().unwrap();
+    assert_eq!(check.status.code(), Some(78));
+    let verdict: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(verdict["ok"], false);
+    assert!(verdict["mistakes"][0]["message"].as_str().unwrap().contains("nowhere.pem"), "{verdict}");
 }
 
 #[test]

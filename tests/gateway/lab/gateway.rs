@@ -101,10 +101,15 @@ impl Gateway {
     /// Asks it to stop, as systemd does, and says how it ended and how long that took.
     pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let started = Instant::now();
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.ask_to_stop();
         let status = self.wait();
         (status, started.elapsed())
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub fn ask_to_stop(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// Waits until it ends by itself.
