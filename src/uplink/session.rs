@@ -199,15 +199,11 @@ impl<'u> Session<'u> {
             match Message::decode(record.body) {
                 Ok(message) if flow.fits(&message) => flow.publish(&message, Sent::Record(under_way))?,
                 Ok(message) => {
-                    let why = format!(
-                        "{} with {} bytes is larger than the {} the broker takes",
-                        message.topic,
-                        publish_size(&message),
-                        flow.largest_packet
-                    );
+                    let (topic, size, most) = (&message.topic, publish_size(&message), flow.largest_packet);
+                    let why = format!("larger than the broker takes ({topic}: {size} of at most {most} bytes)");
                     self.drop_record(under_way, LossReason::TooLarge, &why);
                 }
-                Err(error) => self.drop_record(under_way, LossReason::Damaged, &error.to_string()),
+                Err(error) => self.drop_record(under_way, LossReason::Damaged, &format!("unreadable ({error})")),
             }
         }
         Ok(())
@@ -240,7 +236,7 @@ impl<'u> Session<'u> {
         match (done, refusal) {
             (Some(Sent::Record(record)), None) => self.uplink.queue.acknowledge(record.seq),
             (Some(Sent::Record(record)), Some(reason)) => {
-                self.drop_record(record, LossReason::Refused, &format!("refused by the broker: {reason}"));
+                self.drop_record(record, LossReason::Refused, &format!("refused by the broker ({reason})"));
             }
             (Some(Sent::State), refusal) => {
                 if let Some(reason) = refusal {
@@ -258,10 +254,10 @@ impl<'u> Session<'u> {
         flow.progress = Instant::now();
     }
 
-    /// Gives up a record that cannot be delivered. It is counted and reported as a loss.
+    /// Gives up a record that cannot be delivered because it is what `why` says. It is counted and reported as a loss.
     fn drop_record(&mut self, record: UnderWay, reason: LossReason, why: &str) {
         if let Some(held_back) = self.drops.due() {
-            error!(uplink = %self.uplink.name, seq = %record.seq, why, held_back, "message dropped");
+            error!(uplink = %self.uplink.name, seq = %record.seq, held_back, "message {why}; dropped");
         }
         self.uplink.queue.discard(record.seq, record.captured_at, reason);
     }
