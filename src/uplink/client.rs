@@ -21,6 +21,9 @@ use crate::message::Message;
 const LARGEST_INCOMING: u32 = 256 * 1024;
 /// Requests that may wait in the library: more than a window and its subscriptions.
 const REQUESTS_BEYOND_WINDOW: usize = 16;
+/// How many requests the library writes before it flushes. It flushes after each unless told
+/// otherwise, and a system call per publication costs more than all else on its way.
+const WRITTEN_AT_ONCE: usize = 64;
 
 /// Which protocol an uplink speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

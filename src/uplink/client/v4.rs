@@ -6,8 +6,8 @@ use rumqttc_v4 as mqtt;
 
 use super::v5::{keep_alive, packet_ids};
 use super::{
-    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW, refused,
-    words,
+    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW,
+    WRITTEN_AT_ONCE, refused, words,
 };
 use crate::message::{Message, Qos};
 
@@ -83,6 +83,7 @@ fn fresh(options: &Options, clean: bool) -> (mqtt::AsyncClient, mqtt::EventLoop)
     settings.set_clean_session(clean);
     settings.set_max_packet_size(LARGEST_INCOMING as usize, LARGEST_OUTGOING);
     settings.set_inflight(packet_ids(options.window));
+    settings.set_max_request_batch(WRITTEN_AT_ONCE);
     if let Some((user, password)) = &options.credentials {
         settings.set_credentials(user.clone(), password.clone().into_bytes());
     }

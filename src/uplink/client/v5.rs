@@ -5,8 +5,8 @@ use std::time::Duration;
 use rumqttc_v5 as mqtt;
 
 use super::{
-    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW, refused,
-    words,
+    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW,
+    WRITTEN_AT_ONCE, refused, words,
 };
 use crate::message::{Message, Qos};
 
@@ -33,6 +33,7 @@ impl Connection {
         settings.set_incoming_packet_size_limit(mqtt::IncomingPacketSizeLimit::Bytes(LARGEST_INCOMING));
         settings.set_outgoing_inflight_upper_limit(ids);
         settings.set_connect_timeout(options.connect_timeout);
+        settings.set_max_request_batch(WRITTEN_AT_ONCE);
         let mut network = mqtt::NetworkOptions::new();
         network.set_tcp_nodelay(true);
         settings.set_network_options(network);
