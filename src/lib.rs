@@ -23,6 +23,7 @@ pub mod app;
 pub mod backoff;
 pub mod broker;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod downlink;

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -61,7 +60,7 @@ impl North {
                 To::Local => false,
                 To::Uplink(only) => only == name,
             };
-            if wanted && queue.append(body.clone(), SystemTime::now()).await.is_err() {
+            if wanted && queue.append(body.clone()).await.is_err() {
                 debug!(uplink = %name, topic = message.topic, "message came after the queue was closed");
             }
         }

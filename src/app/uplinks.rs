@@ -11,6 +11,7 @@ use tracing::info;
 use crate::config::Site;
 use crate::config::site::{self, Protocol, WhenFull};
 use crate::downlink::Ask;
+use crate::queue::disk::{Disk, Kind};
 use crate::queue::{self, Queue};
 use crate::topics::Topics;
 use crate::uplink::{self, Options, TlsFiles, Uplink};
@@ -102,6 +103,8 @@ fn tls_files(settings: &site::Uplink) -> TlsFiles {
 }
 
 fn queue_settings(settings: &site::Queue, dir: &Path) -> queue::Settings {
+    let by_disk = || Disk::of(dir).map_or(Kind::Unknown, |disk| disk.kind).commit_interval();
+    let commit_interval = settings.commit.map_or_else(by_disk, Into::into);
     queue::Settings {
         max_size: settings.max_size.get(),
         max_age: settings.max_age.map(Into::into),
@@ -110,7 +113,7 @@ fn queue_settings(settings: &site::Queue, dir: &Path) -> queue::Settings {
             WhenFull::DropOldest => queue::WhenFull::DropOldest,
             WhenFull::DropNewest => queue::WhenFull::DropNewest,
         },
-        commit_interval: settings.commit.get(),
+        commit_interval,
         ..queue::Settings::new(dir)
     }
 }

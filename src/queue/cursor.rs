@@ -1,97 +1,119 @@
-//! The cursor file: what is finished, for the moments when nothing is being appended.
+//! The cursor file: the ledger, for the moments when nothing is being appended.
 //!
-//! Two slots are written in turn, each with a generation and a checksum, so a power cut in the
-//! middle of one leaves the other. The file is written in full when it is made: on a full disk
-//! acknowledgements still find their place. It is a hint, not a second truth: what it says is
-//! added to what the log says, and without it records are merely sent again.
+//! Two slots are written in turn, each with a checksum, so a power cut in the middle of one leaves
+//! the other. The file is written in full when it is made: on a full disk acknowledgements and
+//! drops still find their place. The ledger says itself how new it is; whether this one or one in
+//! the log counts is decided by that.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::done::Done;
+use super::ledger::{Ledger, MAX_ENCODED};
 
-const SLOT: usize = 4096;
+/// Bytes of a slot.
+pub const SLOT: usize = 256 * 1024;
 const MAGIC: [u8; 4] = *b"whcu";
-/// Magic, checksum, generation, length of the set.
-const HEADER: usize = 20;
+/// Magic, checksum, length of the ledger.
+const HEADER: usize = 12;
+
+const _: () = assert!(HEADER + MAX_ENCODED <= SLOT, "the largest ledger fits a slot");
 
 /// The open cursor file.
 pub struct CursorFile {
     file: File,
-    generation: u64,
+    /// The slot to be written next: the older one.
+    slot: usize,
+    buffer: Vec<u8>,
 }
 
 impl CursorFile {
-    /// Opens or makes the file, and merges what its good slots say: `None` if neither is good.
+    /// Opens or makes the file, and reads the newer of its good slots: `None` if neither is good.
     ///
     /// # Errors
     /// Those of the file system; a damaged file is not one.
-    pub fn open(path: &Path) -> io::Result<(Self, Option<Done>)> {
+    pub fn open(path: &Path) -> io::Result<(Self, Option<Ledger>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut generation = 0;
-        let mut known: Option<Done> = None;
-        if file.metadata()?.len() < 2 * SLOT as u64 {
-            file.write_all_at(&[0; 2 * SLOT], 0)?;
-            file.sync_all()?;
-        }
-        for slot in 0..2 {
-            let mut bytes = [0; SLOT];
-            // A slot that cannot be read is as good as a damaged one.
-            if file.read_exact_at(&mut bytes, slot * SLOT as u64).is_err() {
-                continue;
-            }
-            if let Some((number, done)) = decode(&bytes) {
-                generation = generation.max(number);
-                known.get_or_insert_with(Done::default).merge(&done);
-            }
-        }
-        Ok((Self { file, generation }, known))
+        let found = [0, 1].map(|slot| read(&file, slot));
+        extend(&file)?;
+        let generation = |slot: usize| found[slot].as_ref().map(|ledger| ledger.generation);
+        let newer = usize::from(generation(1) > generation(0));
+        let [first, second] = found;
+        let ledger = if newer == 0 { first } else { second };
+        Ok((Self { file, slot: 1 - newer, buffer: Vec::new() }, ledger))
     }
 
-    /// Writes `done` to the older slot and syncs it.
+    /// Writes an encoded ledger to the older slot and syncs it. Returns where it was written, and
+    /// how many bytes.
     ///
     /// # Errors
     /// Those of the file system; the other slot is untouched.
-    pub fn save(&mut self, done: &Done) -> io::Result<()> {
-        let generation = self.generation + 1;
-        self.file.write_all_at(&encode(generation, done), (generation % 2) * SLOT as u64)?;
+    pub fn save(&mut self, ledger: &[u8]) -> io::Result<(u64, u64)> {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&MAGIC);
+        self.buffer.extend_from_slice(&[0; 4]);
+        // A ledger is bounded long before 32 bits.
+        self.buffer.extend_from_slice(&(ledger.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(ledger);
+        let crc = crc32c::crc32c(&self.buffer[8..]);
+        self.buffer[4..8].copy_from_slice(&crc.to_le_bytes());
+        let offset = (self.slot * SLOT) as u64;
+        self.file.write_all_at(&self.buffer, offset)?;
         self.file.sync_data()?;
-        self.generation = generation;
-        Ok(())
+        self.slot = 1 - self.slot;
+        Ok((offset, self.buffer.len() as u64))
     }
 }
 
-fn encode(generation: u64, done: &Done) -> [u8; SLOT] {
-    let mut body = Vec::with_capacity(SLOT);
-    done.saved().encode(&mut body);
-    let mut slot = [0; SLOT];
-    slot[..4].copy_from_slice(&MAGIC);
-    slot[8..16].copy_from_slice(&generation.to_le_bytes());
-    slot[16..20].copy_from_slice(&(body.len() as u32).to_le_bytes());
-    slot[HEADER..HEADER + body.len()].copy_from_slice(&body);
-    let crc = crc32c::crc32c(&slot[8..]);
-    slot[4..8].copy_from_slice(&crc.to_le_bytes());
-    slot
+/// Brings a file to its full length. What it holds already stays.
+fn extend(file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let missing = (2 * SLOT as u64).saturating_sub(length);
+    if missing == 0 {
+        return Ok(());
+    }
+    let written = file.write_all_at(&vec![0; missing as usize], length).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // A part of it is of no use, and the space may be missed elsewhere.
+        let _ = file.set_len(length);
+    }
+    written
 }
 
-fn decode(slot: &[u8; SLOT]) -> Option<(u64, Done)> {
-    let (magic, rest) = slot.split_first_chunk::<4>()?;
-    let (crc, checked) = rest.split_first_chunk::<4>()?;
-    let (generation, rest) = checked.split_first_chunk::<8>()?;
-    let (length, body) = rest.split_first_chunk::<4>()?;
-    if *magic != MAGIC || u32::from_le_bytes(*crc) != crc32c::crc32c(checked) {
+/// Reads one slot. One that cannot be read is as good as a damaged one.
+fn read(file: &File, slot: usize) -> Option<Ledger> {
+    let offset = (slot * SLOT) as u64;
+    let mut header = [0; HEADER];
+    file.read_exact_at(&mut header, offset).ok()?;
+    let (magic, rest) = header.split_first_chunk::<4>()?;
+    let (crc, length) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length.first_chunk::<4>()?) as usize;
+    if *magic != MAGIC || length > MAX_ENCODED {
         return None;
     }
-    let done = Done::decode(body.get(..u32::from_le_bytes(*length) as usize)?)?;
-    Some((u64::from_le_bytes(*generation), done))
+    let mut body = vec![0; length];
+    file.read_exact_at(&mut body, offset + HEADER as u64).ok()?;
+    let checked = crc32c::crc32c_append(crc32c::crc32c(&header[8..]), &body);
+    (checked == u32::from_le_bytes(*crc)).then(|| Ledger::decode(&body))?
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::done::MAX_SAVED;
+    use super::super::done::Done;
     use super::*;
+
+    /// A ledger of this generation, with as many finished numbers.
+    fn ledger(generation: u64) -> Vec<u8> {
+        let done = Done::below(generation);
+        let mut bytes = Vec::new();
+        Ledger { generation: generation - 1, next: generation, done, ..Ledger::default() }.encode(0, &mut bytes);
+        bytes
+    }
+
+    fn generation(path: &Path) -> Option<u64> {
+        CursorFile::open(path).unwrap().1.map(|ledger| ledger.generation)
+    }
 
     #[test]
     fn the_newer_slot_counts_and_the_older_one_steps_in() {
@@ -99,25 +121,28 @@ mod tests {
         let path = dir.path().join("cursor");
         let (mut file, known) = CursorFile::open(&path).unwrap();
         assert_eq!(known, None);
-        for cursor in [10, 20, 30] {
-            file.save(&Done::below(cursor)).unwrap();
-        }
-        assert_eq!(CursorFile::open(&path).unwrap().1, Some(Done::below(30)));
-        // Generation 3 is in the second slot.
-        file.file.write_all_at(&[0xff; 40], SLOT as u64 + 10).unwrap();
-        let (mut file, known) = CursorFile::open(&path).unwrap();
-        assert_eq!(known, Some(Done::below(20)));
-        file.save(&Done::below(40)).unwrap();
-        assert_eq!(CursorFile::open(&path).unwrap().1, Some(Done::below(40)));
+        let offsets: Vec<u64> = [10, 20, 30].map(|n| file.save(&ledger(n)).unwrap().0).into();
+        assert_eq!(generation(&path), Some(30));
+        assert_ne!(offsets[1], offsets[2]);
+        file.file.write_all_at(&[0xff; 40], offsets[2] + 10).unwrap();
+        assert_eq!(generation(&path), Some(20));
+        // The damaged slot is the one that is written again.
+        let (mut file, _) = CursorFile::open(&path).unwrap();
+        assert_eq!(file.save(&ledger(40)).unwrap().0, offsets[2]);
+        assert_eq!(generation(&path), Some(40));
     }
 
     #[test]
-    fn the_most_ranges_that_are_saved_fit_a_slot() {
-        let mut done = Done::default();
-        for n in 1..=2 * MAX_SAVED as u64 {
-            done.insert(2 * n..2 * n + 1);
-        }
-        let (_, read) = decode(&encode(1, &done)).unwrap();
-        assert_eq!(read.end(), 2 * MAX_SAVED as u64 + 1);
+    fn a_file_that_was_cut_off_keeps_what_is_left_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cursor");
+        let (mut file, _) = CursorFile::open(&path).unwrap();
+        let in_first = if file.slot == 0 { 10 } else { 20 };
+        file.save(&ledger(10)).unwrap();
+        file.save(&ledger(20)).unwrap();
+        file.file.set_len(SLOT as u64).unwrap();
+        assert_eq!(generation(&path), Some(in_first));
+        assert_eq!(path.metadata().unwrap().len(), 2 * SLOT as u64);
+        assert_eq!(generation(&path), Some(in_first));
     }
 }

@@ -7,16 +7,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How many ranges are kept in memory. An acknowledgement that would open one more is refused,
-/// which means at worst that its record is sent again.
-pub const MAX_RANGES: usize = 65_536;
+/// How many ranges there are at most, in memory as on disk.
+pub const MAX_RANGES: usize = 16_000;
 
-/// How many ranges go to disk with a snapshot: what fits a slot of the cursor file. After a
-/// crash, records acknowledged above them are sent again.
-pub const MAX_SAVED: usize = 250;
+/// How many of them acknowledgements may open. One that would open more is refused, which means
+/// at worst that its record is sent again. The rest is for what was dropped, which cannot be
+/// refused.
+pub const MAX_ACKNOWLEDGED: usize = 12_000;
 
 /// No queue gets this far; a set on disk that says so is nonsense.
-const HIGHEST: u64 = u64::MAX / 2;
+pub const HIGHEST: u64 = u64::MAX / 2;
 
 /// The set of finished sequence numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,17 +24,24 @@ pub struct Done {
     cursor: u64,
     /// Start to end (exclusive) of each range above the cursor; disjoint, never touching.
     above: BTreeMap<u64, u64>,
+    /// How many numbers the ranges hold.
+    len_above: u64,
 }
 
 impl Done {
     /// Everything below `cursor` finished, and nothing else.
     pub fn below(cursor: u64) -> Self {
-        Self { cursor, above: BTreeMap::new() }
+        Self { cursor, ..Self::default() }
     }
 
     /// The lowest sequence number that is not finished.
     pub fn cursor(&self) -> u64 {
         self.cursor
+    }
+
+    /// How many numbers are finished.
+    pub fn len(&self) -> u64 {
+        self.cursor + self.len_above
     }
 
     /// One above the highest finished sequence number.
@@ -74,15 +81,23 @@ impl Done {
         below + above
     }
 
-    /// Whether `seq` could be added without opening a range beyond [`MAX_RANGES`].
+    /// Whether `seq` could be added without opening a range beyond [`MAX_ACKNOWLEDGED`].
     pub fn has_room_for(&self, seq: u64) -> bool {
-        self.above.len() < MAX_RANGES || seq <= self.cursor || (seq > 0 && self.contains(seq - 1)) || self.contains(seq)
+        self.above.len() < MAX_ACKNOWLEDGED
+            || seq <= self.cursor
+            || (seq > 0 && self.contains(seq - 1))
+            || self.contains(seq)
     }
 
     /// Adds a range, and says how many of it are new.
     pub fn insert(&mut self, range: Range<u64>) -> u64 {
         if range.is_empty() {
             return 0;
+        }
+        // Nearly always the oldest is finished first.
+        if range.start == self.cursor && self.above.first_key_value().is_none_or(|(start, _)| *start > range.end) {
+            self.cursor = range.end;
+            return range.end - range.start;
         }
         let new = range.end - range.start - self.count(range.clone());
         if new == 0 {
@@ -94,28 +109,26 @@ impl Done {
                 break;
             }
             self.above.remove(&start);
+            self.len_above -= end - start;
             merged = start.min(merged.start)..end.max(merged.end);
         }
         if merged.start <= self.cursor {
             self.cursor = self.cursor.max(merged.end);
         } else {
+            self.len_above += merged.end - merged.start;
             self.above.insert(merged.start, merged.end);
         }
         new
     }
 
-    /// Adds everything that is finished in `other`.
-    pub fn merge(&mut self, other: &Done) {
-        self.insert(0..other.cursor);
-        for (start, end) in &other.above {
-            self.insert(*start..*end);
+    /// The shortest stretch between two ranges, if there are more ranges than allowed.
+    pub fn overflow(&self) -> Option<Range<u64>> {
+        if self.above.len() <= MAX_RANGES {
+            return None;
         }
-    }
-
-    /// The part of the set that goes to disk: the cursor and the lowest ranges.
-    pub fn saved(&self) -> Self {
-        let above = self.above.iter().take(MAX_SAVED).map(|(start, end)| (*start, *end)).collect();
-        Self { cursor: self.cursor, above }
+        let starts = self.above.keys();
+        let ends = std::iter::once(&self.cursor).chain(self.above.values());
+        ends.zip(starts).min_by_key(|(end, start)| **start - **end).map(|(end, start)| *end..*start)
     }
 
     /// Appends the set: the cursor, then start and end of each range, all as u64.
@@ -137,9 +150,10 @@ impl Done {
             if start <= done.end() || end <= start || end > HIGHEST {
                 return None;
             }
+            done.len_above += end - start;
             done.above.insert(start, end);
         }
-        rest.is_empty().then_some(done)
+        (rest.is_empty() && done.above.len() <= MAX_RANGES).then_some(done)
     }
 }
 
@@ -162,6 +176,7 @@ mod tests {
                 model.extend(start..start + len);
                 prop_assert_eq!(done.insert(start..start + len), (model.len() - before) as u64);
             }
+            prop_assert_eq!(done.len(), model.len() as u64);
             prop_assert_eq!(done.contains(probe), model.contains(&probe));
             let open = (probe..).find(|seq| !model.contains(seq)).unwrap();
             prop_assert_eq!(done.first_open(probe), open);
@@ -172,11 +187,6 @@ mod tests {
             let mut bytes = Vec::new();
             done.encode(&mut bytes);
             prop_assert_eq!(Done::decode(&bytes), Some(done.clone()));
-            let mut merged = Done::below(3);
-            merged.merge(&done);
-            let mut both = done.clone();
-            both.insert(0..3);
-            prop_assert_eq!(merged, both);
         }
 
         #[test]
@@ -188,12 +198,25 @@ mod tests {
     #[test]
     fn a_set_full_of_ranges_takes_only_what_joins_one() {
         let mut done = Done::default();
-        for n in 1..=MAX_RANGES as u64 {
+        for n in 1..=MAX_ACKNOWLEDGED as u64 {
             done.insert(2 * n..2 * n + 1);
         }
         assert!(!done.has_room_for(1_000_000));
         assert!(done.has_room_for(0));
         assert!(done.has_room_for(3));
         assert!(done.has_room_for(4));
+    }
+
+    #[test]
+    fn one_range_too_many_names_the_shortest_stretch_that_waits() {
+        let mut done = Done::default();
+        for n in 1..=MAX_RANGES as u64 {
+            done.insert(10 * n..10 * n + 1);
+        }
+        assert_eq!(done.overflow(), None);
+        done.insert(5..6);
+        assert_eq!(done.overflow(), Some(6..10));
+        done.insert(6..10);
+        assert_eq!(done.overflow(), None);
     }
 }

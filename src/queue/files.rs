@@ -14,7 +14,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 use tracing::{error, warn};
 
 use super::cursor::CursorFile;
-use super::done::Done;
+use super::ledger::Ledger;
 use super::segment::{Segment, file_name};
 
 const SPARE: &str = "spare";
@@ -228,7 +228,7 @@ impl Files {
 
     /// Reads the cursor file, making it if need be. On a disk too full for it this is tried
     /// again with every save.
-    pub fn load_cursor(&mut self) -> Option<Done> {
+    pub fn load_cursor(&mut self) -> Option<Ledger> {
         match CursorFile::open(&self.dir.join("cursor")) {
             Ok((file, known)) => {
                 self.cursor = Some(file);
@@ -241,20 +241,20 @@ impl Files {
         }
     }
 
-    /// Writes what is finished to the cursor file and syncs it.
+    /// Writes an encoded ledger to the cursor file and syncs it. Returns where, and how many bytes.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn save_cursor(&mut self, done: &Done) -> io::Result<()> {
-        if self.cursor.is_none() {
-            let (file, _) = CursorFile::open(&self.dir.join("cursor"))?;
-            self.dir_file.sync_all()?;
-            self.cursor = Some(file);
-        }
-        match &mut self.cursor {
-            Some(cursor) => cursor.save(done),
-            None => Ok(()),
-        }
+    pub fn save_cursor(&mut self, ledger: &[u8]) -> io::Result<(u64, u64)> {
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            none => {
+                let (file, _) = CursorFile::open(&self.dir.join("cursor"))?;
+                self.dir_file.sync_all()?;
+                none.insert(file)
+            }
+        };
+        cursor.save(ledger)
     }
 }
 

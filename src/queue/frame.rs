@@ -16,8 +16,8 @@ pub const HEADER: usize = 25;
 pub enum Kind {
     /// A message.
     Record,
-    /// A snapshot of what is acknowledged.
-    Acknowledged,
+    /// The ledger, as it was when what follows was written.
+    Ledger,
 }
 
 /// The fixed part in front of a body.
@@ -27,9 +27,9 @@ pub struct Header {
     pub length: usize,
     /// Checksum over the rest of the header and the body.
     pub crc: u32,
-    /// The record's sequence number; for a snapshot, the next one to be given.
+    /// The record's sequence number; for a ledger, that of the record behind it.
     pub seq: u64,
-    /// Milliseconds since 1970; 0 in a snapshot.
+    /// Milliseconds since 1970; 0 in a ledger.
     pub captured_at: u64,
     /// What the body is.
     pub kind: Kind,
@@ -38,9 +38,9 @@ pub struct Header {
 /// A whole frame that passed its checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The record's sequence number; for a snapshot, the next one to be given.
+    /// The record's sequence number; for a ledger, that of the record behind it.
     pub seq: u64,
-    /// Milliseconds since 1970; 0 in a snapshot.
+    /// Milliseconds since 1970; 0 in a ledger.
     pub captured_at: u64,
     /// What the body is.
     pub kind: Kind,
@@ -58,7 +58,7 @@ pub fn encode(out: &mut Vec<u8>, kind: Kind, seq: u64, captured_at: u64, body: &
     out.extend_from_slice(&captured_at.to_le_bytes());
     out.push(match kind {
         Kind::Record => 0,
-        Kind::Acknowledged => 1,
+        Kind::Ledger => 1,
     });
     out.extend_from_slice(body);
     let crc = checksum(&out[start..]);
@@ -78,7 +78,7 @@ impl Header {
         }
         let kind = match bytes[24] {
             0 => Kind::Record,
-            1 => Kind::Acknowledged,
+            1 => Kind::Ledger,
             _ => return None,
         };
         Some(Self { length, crc: u32_at(bytes, 4), seq, captured_at: u64_at(bytes, 16), kind })
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let mut out = Vec::new();
-        encode(&mut out, Kind::Acknowledged, 0x0102, 0x0304, b"ab");
+        encode(&mut out, Kind::Ledger, 0x0102, 0x0304, b"ab");
         assert_eq!(out[..4], [2, 0, 0, 0]);
         assert_eq!(out[8..24], [2, 1, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0]);
         assert_eq!(out[24..], [1, b'a', b'b']);
@@ -148,7 +148,7 @@ mod tests {
         fn what_is_encoded_is_decoded(
             seq in 0..u64::MAX, captured_at: u64, ack: bool, body: Vec<u8>, rest: Vec<u8>,
         ) {
-            let kind = if ack { Kind::Acknowledged } else { Kind::Record };
+            let kind = if ack { Kind::Ledger } else { Kind::Record };
             let mut out = Vec::new();
             encode(&mut out, kind, seq, captured_at, &body);
             out.extend(rest);

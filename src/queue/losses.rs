@@ -1,14 +1,25 @@
 //! What was dropped, how many, from when to when, and why: kept until somebody asks.
+//!
+//! There are two lists. One is for the log and for local clients; it lives in memory and is taken
+//! as a whole. The other is for the broker upstream; it lives in the ledger, and a loss leaves it
+//! when its report has been acknowledged.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::Seq;
-use super::clock::time;
+use crate::clock::{millis, time};
 
 /// How many losses wait to be asked for. More are merged: the counts stay right, the ranges of
 /// those that were merged become wider.
-const MAX_WAITING: usize = 256;
+pub const MAX_FRESH: usize = 256;
+
+/// How many losses wait to be told upstream; beyond that they are merged as well. More than
+/// twice as many as there are reasons, so two of a kind can always be found.
+pub const MAX_UNTOLD: usize = 64;
+
+/// Bytes of a loss on disk.
+const ENCODED: usize = 49;
 
 /// Why records were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,9 +36,25 @@ pub enum LossReason {
     Refused,
     /// The disk refused to store it, and not for want of space.
     Unwritable,
+    /// It could not be handed in, because the queue blocks when it is full.
+    Blocked,
+    /// Somebody emptied the queue.
+    Purged,
 }
 
 impl LossReason {
+    /// All of them, in the order in which the ledger counts them.
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Age,
+        Self::Damaged,
+        Self::TooLarge,
+        Self::Refused,
+        Self::Unwritable,
+        Self::Blocked,
+        Self::Purged,
+    ];
+
     /// As it stands in payloads: `full`, `too_large`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,15 +64,29 @@ impl LossReason {
             Self::TooLarge => "too_large",
             Self::Refused => "refused",
             Self::Unwritable => "unwritable",
+            Self::Blocked => "blocked",
+            Self::Purged => "purged",
         }
+    }
+}
+
+/// Which loss; never given twice by one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LossId(u64);
+
+impl LossId {
+    /// As a number.
+    pub fn get(self) -> u64 {
+        self.0
     }
 }
 
 /// Records that were dropped for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// The first of them. For records that were never stored: the place they would have had,
-    /// which the next stored record takes.
+    /// Which.
+    pub id: LossId,
+    /// The first of them.
     pub first: Seq,
     /// The last of them; in between there may be others that were not dropped.
     pub last: Seq,
@@ -60,15 +101,26 @@ pub struct Loss {
 }
 
 /// Losses waiting to be asked for, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Losses {
     waiting: VecDeque<Loss>,
+    most: usize,
+    /// The oldest is being told, so it must not change any more.
+    frozen: bool,
+    next_id: u64,
 }
 
 impl Losses {
-    /// Notes a loss. Times are milliseconds since 1970.
+    /// An empty list of at most `most` losses.
+    pub fn new(most: usize) -> Self {
+        Self { waiting: VecDeque::new(), most, frozen: false, next_id: 1 }
+    }
+
+    /// Notes a loss: the first and the last number, how many, and when the first and the last were
+    /// captured, in milliseconds since 1970.
     pub fn note(&mut self, reason: LossReason, seqs: (u64, u64), count: u64, times: (u64, u64)) {
         let loss = Loss {
+            id: LossId(self.next_id),
             first: Seq(seqs.0),
             last: Seq(seqs.1),
             count,
@@ -76,28 +128,111 @@ impl Losses {
             from: time(times.0.min(times.1)),
             to: time(times.0.max(times.1)),
         };
-        let full = self.waiting.len() >= MAX_WAITING;
-        let same = self.waiting.iter_mut().rev().find(|known| known.reason == reason);
-        match same {
-            Some(known) if full || touches(known, &loss) => join(known, &loss),
-            _ => self.waiting.push_back(loss),
+        let full = self.waiting.len() >= self.most;
+        let frozen = usize::from(self.frozen);
+        let same = self.waiting.iter_mut().skip(frozen).filter(|known| known.reason == reason);
+        match same.min_by_key(|known| distance(known, &loss)) {
+            Some(known) if full || distance(known, &loss) <= 1 => join(known, &loss),
+            _ => {
+                if full {
+                    self.join_neighbours();
+                }
+                self.next_id += 1;
+                self.waiting.push_back(loss);
+            }
         }
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Takes everything that waits.
     pub fn take(&mut self) -> Vec<Loss> {
         self.waiting.drain(..).collect()
     }
+
+    /// The oldest, which does not change from now on.
+    pub fn freeze_oldest(&mut self) -> Option<Loss> {
+        self.frozen = !self.waiting.is_empty();
+        self.waiting.front().cloned()
+    }
+
+    /// Forgets that one. Returns whether it was known.
+    pub fn told(&mut self, id: LossId) -> bool {
+        let Some(at) = self.waiting.iter().position(|loss| loss.id == id) else { return false };
+        self.waiting.remove(at);
+        if at == 0 {
+            self.frozen = false;
+        }
+        true
+    }
+
+    /// Makes one loss of the two of one reason that lie closest together.
+    fn join_neighbours(&mut self) {
+        let free = usize::from(self.frozen)..self.waiting.len();
+        let pairs = free.clone().flat_map(|a| (a + 1..free.end).map(move |b| (a, b)));
+        let closest = pairs
+            .filter(|(a, b)| self.waiting[*a].reason == self.waiting[*b].reason)
+            .min_by_key(|(a, b)| distance(&self.waiting[*a], &self.waiting[*b]));
+        if let Some((a, b)) = closest
+            && let Some(loss) = self.waiting.remove(b)
+        {
+            join(&mut self.waiting[a], &loss);
+        }
+    }
+
+    /// Appends the list: the next id (u64), how many losses (u16), then 49 bytes each.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.next_id.to_le_bytes());
+        out.extend_from_slice(&(self.waiting.len() as u16).to_le_bytes());
+        for loss in &self.waiting {
+            let (from, to) = (millis(loss.from), millis(loss.to));
+            for number in [loss.id.0, loss.first.0, loss.last.0, loss.count, from, to] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            out.push(loss.reason as u8);
+        }
+    }
+
+    /// Reads what [`Losses::encode`] wrote, and says what follows. `None` if it makes no sense.
+    /// The oldest may have been told before, so it does not change.
+    pub fn decode(bytes: &[u8], most: usize) -> Option<(Self, &[u8])> {
+        let (next_id, rest) = bytes.split_first_chunk::<8>()?;
+        let (count, rest) = rest.split_first_chunk::<2>()?;
+        let count = usize::from(u16::from_le_bytes(*count));
+        let (losses, rest) = rest.split_at_checked(count * ENCODED)?;
+        let waiting: VecDeque<Loss> = losses.as_chunks::<ENCODED>().0.iter().map(decode_one).collect::<Option<_>>()?;
+        let next_id = u64::from_le_bytes(*next_id);
+        let known = waiting.len() <= most && waiting.iter().all(|loss| loss.id.0 < next_id);
+        let frozen = !waiting.is_empty();
+        known.then_some((Self { waiting, most, frozen, next_id }, rest))
+    }
 }
 
-fn touches(known: &Loss, new: &Loss) -> bool {
-    new.first.0 <= known.last.0.saturating_add(1) && new.last.0 >= known.first.0
+fn decode_one(bytes: &[u8; ENCODED]) -> Option<Loss> {
+    let number = |at: usize| bytes[8 * at..].first_chunk::<8>().map_or(0, |number| u64::from_le_bytes(*number));
+    Some(Loss {
+        id: LossId(number(0)),
+        first: Seq(number(1)),
+        last: Seq(number(2)),
+        count: number(3),
+        reason: *LossReason::ALL.get(usize::from(bytes[48]))?,
+        from: time(number(4)),
+        to: time(number(5)),
+    })
+}
+
+/// How far apart the numbers of two losses are: 0 if they overlap, 1 if they touch.
+fn distance(a: &Loss, b: &Loss) -> u64 {
+    b.first.0.saturating_sub(a.last.0).max(a.first.0.saturating_sub(b.last.0))
 }
 
 fn join(known: &mut Loss, new: &Loss) {
     known.first = known.first.min(new.first);
     known.last = known.last.max(new.last);
-    known.count += new.count;
+    known.count = known.count.saturating_add(new.count);
     known.from = known.from.min(new.from);
     known.to = known.to.max(new.to);
 }
@@ -106,38 +241,67 @@ fn join(known: &mut Loss, new: &Loss) {
 mod tests {
     use super::*;
 
+    fn counts(losses: &Losses) -> Vec<u64> {
+        losses.waiting.iter().map(|loss| loss.count).collect()
+    }
+
     #[test]
     fn neighbours_with_one_reason_become_one_loss() {
-        let mut losses = Losses::default();
+        let mut losses = Losses::new(MAX_FRESH);
         losses.note(LossReason::Full, (0, 9), 10, (100, 200));
         losses.note(LossReason::Full, (10, 19), 10, (200, 300));
         losses.note(LossReason::Age, (20, 20), 1, (300, 300));
         losses.note(LossReason::Full, (30, 30), 1, (400, 400));
-        let counts: Vec<_> = losses.take().iter().map(|l| (l.first.0, l.last.0, l.count, l.from, l.to)).collect();
+        let told: Vec<_> = losses.take().iter().map(|l| (l.first.0, l.last.0, l.count, l.from, l.to)).collect();
         assert_eq!(
-            counts,
+            told,
             [(0, 19, 20, time(100), time(300)), (20, 20, 1, time(300), time(300)), (30, 30, 1, time(400), time(400))]
         );
         assert!(losses.take().is_empty());
     }
 
     #[test]
-    fn records_that_were_never_stored_share_a_place_and_are_counted() {
-        let mut losses = Losses::default();
-        for _ in 0..5 {
-            losses.note(LossReason::TooLarge, (7, 7), 1, (1, 1));
+    fn the_list_is_bounded_and_no_count_is_forgotten() {
+        for most in [MAX_FRESH, MAX_UNTOLD] {
+            let mut losses = Losses::new(most);
+            losses.note(LossReason::Purged, (0, 0), 1, (0, 0));
+            losses.freeze_oldest();
+            for n in 1..4000 {
+                let reason = LossReason::ALL[(n % 7) as usize];
+                losses.note(reason, (10 * n, 10 * n), 1, (n, n));
+            }
+            losses.note(LossReason::Purged, (90_000, 90_000), 1, (0, 0));
+            assert_eq!(losses.waiting.len(), most);
+            assert_eq!(counts(&losses).iter().sum::<u64>(), 4001);
+            assert_eq!(losses.freeze_oldest().unwrap().count, 1, "the frozen one is as it was");
         }
-        assert_eq!(losses.take().iter().map(|loss| loss.count).collect::<Vec<_>>(), [5]);
     }
 
     #[test]
-    fn the_list_is_bounded_and_no_count_is_forgotten() {
-        let mut losses = Losses::default();
-        for n in 0..10_000 {
-            losses.note(LossReason::Damaged, (10 * n, 10 * n), 1, (n, n));
+    fn a_loss_that_is_being_told_does_not_change_and_goes_when_it_was_told() {
+        let mut losses = Losses::new(MAX_UNTOLD);
+        losses.note(LossReason::Full, (0, 9), 10, (1, 2));
+        let told = losses.freeze_oldest().unwrap();
+        losses.note(LossReason::Full, (10, 19), 10, (1, 2));
+        assert_eq!(counts(&losses), [10, 10]);
+        let mut bytes = Vec::new();
+        losses.encode(&mut bytes);
+        let (mut after, rest) = Losses::decode(&bytes, MAX_UNTOLD).unwrap();
+        assert!(rest.is_empty());
+        after.note(LossReason::Full, (20, 20), 1, (1, 2));
+        assert_eq!(after.freeze_oldest(), Some(told.clone()));
+        assert!(after.told(told.id));
+        assert!(!after.told(told.id));
+        let next = after.freeze_oldest().unwrap();
+        assert_eq!((next.count, next.id.get() > told.id.get()), (11, true));
+    }
+
+    #[test]
+    fn no_bytes_make_decoding_panic() {
+        for len in 0..200 {
+            let _ = Losses::decode(&vec![0; len], MAX_UNTOLD);
+            let _ = Losses::decode(&vec![1; len], MAX_UNTOLD);
+            let _ = Losses::decode(&vec![0xff; len], MAX_UNTOLD);
         }
-        let taken = losses.take();
-        assert_eq!(taken.len(), MAX_WAITING);
-        assert_eq!(taken.iter().map(|loss| loss.count).sum::<u64>(), 10_000);
     }
 }

@@ -1,29 +1,33 @@
 //! The queue on disk: what was captured waits here until the broker has acknowledged it.
 //!
 //! It stores finished messages as opaque bodies and knows nothing of MQTT. [`Queue::append`]
-//! hands a body to a writer thread, which commits everything that waits with one write and one
-//! sync; [`Queue::read`] returns committed records only, so what is published is already safe.
-//! [`Queue::acknowledge`] finishes a record. What is lost (the disk is full, a record is too old,
-//! a sector went bad) is counted in [`Counters`] and told by [`Queue::next_losses`].
+//! numbers a body and hands it to a writer thread, which commits everything that waits with one
+//! write and one sync; [`Queue::read`] returns committed records only, so what is published is
+//! already safe. [`Queue::acknowledge`] finishes a record. What is lost (the disk is full, a record
+//! is too old, a sector went bad) is counted in [`Counters`] and told by [`Queue::next_loss`].
 //!
 //! From top to bottom: [`Queue`] is the handle; `state` is what it shares with the `writer`, whose
-//! housekeeping is in `upkeep`; `reader` reads batches; `recovery` opens what an earlier run
-//! left; `files` owns the directory; `segment`, `scan`, `frame`, `done` and `cursor` are the
-//! formats.
+//! housekeeping is in `upkeep`; `ledger` is the one truth about what became of each number, made of
+//! `done`, `losses` and `eras`; `reader` reads batches; `recovery` opens what an earlier run left;
+//! `files` owns the directory; `segment`, `scan`, `frame` and `cursor` are the formats.
 //!
 //! # Memory
 //!
 //! The depth of the queue is on disk. In memory there are about 4 KiB per segment, a window of at
-//! most 256 KiB per read, and at most 1024 records or about 2 MiB that wait for a commit.
+//! most 256 KiB per read, at most 1024 records (or four commits full, if that is more) or about
+//! 2 MiB that wait for a commit, and a ledger that is small as a rule and at most 256 KiB on disk,
+//! about three times as much in memory.
 //!
 //! # Format
 //!
-//! All numbers are little-endian; `crc` is CRC-32C (Castagnoli). A directory holds:
+//! All numbers are little-endian; `crc` is CRC-32C (Castagnoli); times are milliseconds since 1970.
+//! A directory holds:
 //!
 //! - `<first>.seg`, a **segment**, preallocated; `first` is the lowest sequence number that may be
-//!   in it, as 20 decimal digits. Records of a segment have consecutive sequence numbers and end
-//!   below the next segment's `first`.
-//! - `cursor`, the **cursor file**: two slots of 4096 bytes.
+//!   in it, as 20 decimal digits. Sequence numbers in a segment rise, are less than 2^32 above
+//!   `first`, and end below the next segment's `first`. Numbers that are missing in between belong
+//!   to messages that were never stored, and are finished by the ledger.
+//! - `cursor`, the **cursor file**: two slots of 262144 bytes.
 //! - `spare`, a file to become the next segment; what is in it means nothing.
 //! - `lock`, locked with `flock` by the process that has the queue open.
 //! - `*.corrupt`, segments that could not be read, for somebody to look at.
@@ -34,27 +38,58 @@
 //! |---|---|---|---|---|
 //! | 0–3 | magic `whsg` | | 0–3 | length of the body |
 //! | 4–7 | crc of bytes 8–23 | | 4–7 | crc of bytes 0–3 and of all from 8 to the end of the body |
-//! | 8–11 | version, 1 | | 8–15 | sequence number |
-//! | 12–15 | 0 | | 16–23 | captured at, milliseconds since 1970 |
-//! | 16–23 | `first` | | 24 | kind: 0 a record, 1 acknowledgements |
+//! | 8–11 | version, 1 | | 8–15 | sequence number; a ledger has that of the record behind it |
+//! | 12–15 | 0 | | 16–23 | captured at, by the wall clock of the time; 0 for a ledger |
+//! | 16–23 | `first` | | 24 | kind: 0 a record, 1 a ledger |
 //! | | | | 25– | body, at most 1 MiB |
 //!
-//! A reader takes a frame for good if its crc fits and its sequence number is at least `first`
+//! A reader takes a frame for good if its crc fits and its sequence number can be in the segment
 //! (a recycled file ends in stale frames with lower ones). Where no good frame starts it goes on
 //! byte by byte; the log ends behind the last good frame of the last segment.
 //!
-//! The body of an acknowledgement frame is a **set**: a cursor (u64) below which everything is
-//! finished, then start and end (exclusive) of each finished range above it, as u64 each, in
-//! order. A slot of the cursor file holds magic `whcu`, crc of bytes 8–4095, a generation (u64),
-//! the length of the set in bytes (u32) and the set. What is finished is the union of all sets
-//! in the last segment and both slots.
+//! The **ledger** is written whole, in front of the records it is committed with, whenever it has
+//! changed, and as the first frame of each segment; when nothing is being appended, or it would
+//! take more than a quarter of a segment, it goes to the slots of the cursor file in turn. A slot
+//! holds magic `whcu`, crc of all that follows, the length of the ledger (u32) and the ledger. Of
+//! all ledgers in the cursor file, in the last segment and at the beginnings of the others, the one
+//! with the highest generation counts, and no other. Its body:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | generation, u64 | higher each time |
+//! | next, u64 | the number the next captured message gets |
+//! | settled, u64 | below this, everything was on disk or finished |
+//! | passed over, u64 | finished numbers of which nothing is known: see below |
+//! | dropped, 8 × u64 | how many of the finished numbers were dropped, by reason: full, age, damaged, too large, refused, unwritable, blocked, purged |
+//! | losses: next id u64, count u16, 49 bytes each | not yet told upstream: id, first, last, count, from, to (u64 each), reason (u8, place in the list above) |
+//! | eras: count u16, 33 bytes each | which clock stamped the records: first number (u64), boot id (16 bytes), wall clock less time since boot in ms (i64), whether the clock was set (u8) |
+//! | finished: cursor u64, then ranges | everything below the cursor, and from start to end (exclusive) of each range above, u64 each, in order |
+//!
+//! Everything else follows: captured = next − passed over, dropped as it stands there, acknowledged
+//! = finished − dropped − passed over, queued = next − finished.
+//!
+//! # After a crash
+//!
+//! A number that no segment holds and that is not finished is **damaged** if it was on disk once: it
+//! lies below `settled`, or a later record is there. Otherwise a crash caught its message on the
+//! way to the disk, and it is **passed over**: neither captured nor lost as far as anybody can tell,
+//! and not given again. The same goes for the numbers of a last segment that cannot be read at all:
+//! how many were given in it beyond what the ledger knows is not known. A record at the very end
+//! of the log that went bad after a crash, with no ledger behind it, cannot be told from one that
+//! was never written; it is not counted, and if no ledger knows its number either, that is given
+//! again.
+//!
+//! A segment is removed when both slots know that all in it is finished. If neither slot can be
+//! read, whole segments that are missing are therefore taken for finished.
 
-mod clock;
 mod counters;
 mod cursor;
+pub mod disk;
 mod done;
+mod eras;
 mod files;
 mod frame;
+mod ledger;
 mod losses;
 mod reader;
 mod recovery;
@@ -72,16 +107,18 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::clock::{Correction, millis};
+
 pub use counters::{Counters, Dropped};
-pub use losses::{Loss, LossReason};
+pub use losses::{Loss, LossId, LossReason};
 pub use settings::{Settings, WhenFull};
 
 use files::{Files, Limits};
-use state::{Pending, Shared};
+use state::Shared;
 use writer::{Rules, Writer};
 
 /// The longest body that is stored, in bytes; less if a segment is smaller than that.
@@ -94,6 +131,8 @@ pub struct Seq(u64);
 impl Seq {
     /// The first place there is.
     pub const FIRST: Self = Self(0);
+    /// Behind every place there is.
+    pub const END: Self = Self(u64::MAX);
 
     /// The place behind this one.
     #[must_use]
@@ -118,8 +157,10 @@ impl std::fmt::Display for Seq {
 pub struct Record {
     /// Its place.
     pub seq: Seq,
-    /// When it was captured, to the millisecond.
+    /// When it was captured, to the millisecond; put right if the clock was set only later.
     pub captured_at: SystemTime,
+    /// What that time was put right by, and what holds for other times captured with it.
+    pub correction: Correction,
     /// What was appended. Shares memory with the records it was read with.
     pub body: Bytes,
 }
@@ -158,6 +199,7 @@ pub struct Queue {
 struct Inner {
     shared: Arc<Shared>,
     max_body: usize,
+    finished_end_at_open: Seq,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
@@ -174,8 +216,10 @@ impl Queue {
         let limits = Limits { segment_size, max_size, min_free: settings.min_free };
         let files = Files::open(&settings.dir, limits).map_err(unusable)?;
         let mut files = files.ok_or_else(|| OpenError::Locked { dir: settings.dir.clone() })?;
-        let (state, go_on) = recovery::recover(&mut files);
-        let shared = Arc::new(Shared::new(state));
+        let (mut state, go_on) = recovery::recover(&mut files);
+        state.commit_records = settings.commit_records.max(1);
+        let finished_end_at_open = Seq(state.ledger.done.end());
+        let shared = Arc::new(Shared::new(state, settings.clock));
         let rules = Rules {
             when_full: settings.when_full,
             max_age: settings.max_age,
@@ -184,61 +228,105 @@ impl Queue {
         let writer = Writer::new(shared.clone(), files, rules, go_on);
         let thread = std::thread::Builder::new().name("queue".into()).spawn(|| writer.run()).map_err(unusable)?;
         let max_body = MAX_BODY.min(reader::largest_body(segment_size));
-        Ok(Self { inner: Arc::new(Inner { shared, max_body, writer: Mutex::new(Some(thread)) }) })
+        let writer = Mutex::new(Some(thread));
+        Ok(Self { inner: Arc::new(Inner { shared, max_body, finished_end_at_open, writer }) })
     }
 
-    /// Hands a record over for the next commit; waits while too many wait already. A body above
+    /// Numbers a record, stamps it and hands it over for the next commit. Waits while too many
+    /// wait already; with [`WhenFull::Block`], for as long as the queue is full. A body above
     /// [`MAX_BODY`] is dropped and counted.
     ///
     /// # Errors
     /// The queue is closed, and did not take the record.
-    pub async fn append(&self, body: Bytes, captured_at: SystemTime) -> Result<(), Closed> {
-        let shared = &self.inner.shared;
-        let record = Pending { body, captured_at: clock::millis(captured_at) };
-        let Some(record) = self.try_append(record)? else { return Ok(()) };
-        let mut record = record;
+    pub async fn append(&self, body: Bytes) -> Result<(), Closed> {
         loop {
-            let mut room = pin!(shared.space.notified());
+            let mut room = pin!(self.inner.shared.space.notified());
             room.as_mut().enable();
-            match self.try_append(record)? {
-                None => return Ok(()),
-                Some(back) => record = back,
+            if self.try_append(&body)? {
+                return Ok(());
             }
             room.await;
         }
     }
 
-    /// Gives the record back if there is no room for it now.
-    fn try_append(&self, record: Pending) -> Result<Option<Pending>, Closed> {
+    /// Like [`Queue::append`], but waits no longer than `patience`: then the record is numbered,
+    /// dropped and counted as [`LossReason::Full`].
+    ///
+    /// # Errors
+    /// The queue is closed, and did not take the record.
+    pub async fn offer(&self, body: Bytes, patience: Duration) -> Result<(), Closed> {
+        // Looked at first, so that nothing is dropped while there is room.
+        if self.try_append(&body)? {
+            return Ok(());
+        }
+        match tokio::time::timeout(patience, self.append(body)).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.never_take_in(1, LossReason::Full, None),
+        }
+    }
+
+    /// Counts messages that were captured and could not even be handed in: they are numbered and
+    /// dropped. `from` and `to` say when the first and the last of them were captured. A closed
+    /// queue counts nothing.
+    pub fn count_lost(&self, count: u64, reason: LossReason, from: SystemTime, to: SystemTime) {
+        if count > 0 {
+            let _ = self.never_take_in(count, reason, Some((millis(from), millis(to))));
+        }
+    }
+
+    /// Takes the record if there is room for it now; says whether it did.
+    fn try_append(&self, body: &Bytes) -> Result<bool, Closed> {
         let shared = &self.inner.shared;
-        let mut state = shared.lock();
+        if body.len() > self.inner.max_body {
+            return self.never_take_in(1, LossReason::TooLarge, None).map(|()| true);
+        }
+        let (mut state, captured_at) = shared.lock_now();
         if state.closing {
             return Err(Closed);
         }
-        if record.body.len() > self.inner.max_body {
-            state.refuse(LossReason::TooLarge, record.captured_at);
-            drop(state);
-            shared.lost.notify_waiters();
-            return Ok(None);
-        }
         if !state.has_room() {
-            return Ok(Some(record));
+            return Ok(false);
         }
-        let wake = state.take_in(record);
+        let wake = state.take_in(body.clone(), captured_at);
         drop(state);
         if wake {
             shared.wake.notify_one();
         }
-        Ok(None)
+        Ok(true)
     }
 
-    /// Returns the next committed, unacknowledged records at or above `from`: at least one, at
-    /// most `max_records`, and after the first no more than `max_bytes` of bodies. Waits until
-    /// there is one. A batch may be shorter than the limits although more records wait.
+    fn never_take_in(&self, count: u64, reason: LossReason, times: Option<(u64, u64)>) -> Result<(), Closed> {
+        let shared = &self.inner.shared;
+        let (mut state, now) = shared.lock_now();
+        if state.closing {
+            return Err(Closed);
+        }
+        let wake = state.never_take_in(count, reason, times.unwrap_or((now, now)));
+        drop(state);
+        if wake {
+            shared.wake.notify_one();
+        }
+        shared.lost.notify_waiters();
+        // Somebody may be waiting for just these numbers.
+        shared.committed.notify_waiters();
+        Ok(())
+    }
+
+    /// Returns the next committed, unacknowledged records at or above `from` and below `until`: at
+    /// least one, at most `max_records`, and after the first no more than `max_bytes` of bodies.
+    /// Waits until there is one. A batch may be shorter than the limits although more records
+    /// wait. Empty if nothing is left there and nothing can come: `until` is at most
+    /// [`Queue::end`].
     ///
     /// # Errors
     /// The queue is closed.
-    pub async fn read(&self, from: Seq, max_records: usize, max_bytes: usize) -> Result<Vec<Record>, Closed> {
+    pub async fn read(
+        &self,
+        from: Seq,
+        until: Seq,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, Closed> {
         let shared = &self.inner.shared;
         loop {
             let mut committed = pin!(shared.committed.notified());
@@ -248,7 +336,10 @@ impl Queue {
                 if state.closing {
                     return Err(Closed);
                 }
-                state.locate(from.0, max_records, max_bytes)
+                match state.locate(from.0..until.0, max_records, max_bytes) {
+                    None if until.0 <= state.settled() => return Ok(Vec::new()),
+                    job => job,
+                }
             };
             let Some(job) = job else {
                 committed.await;
@@ -272,12 +363,18 @@ impl Queue {
     /// The oldest record that is not acknowledged, or where the next one will be: where to begin
     /// after a reconnect.
     pub fn oldest_unacknowledged(&self) -> Seq {
-        Seq(self.inner.shared.lock().done.cursor())
+        Seq(self.inner.shared.lock().ledger.done.cursor())
     }
 
-    /// Where the next committed record will be: what is captured from now on lies at or above it.
+    /// Where the next committed record may be: everything below is on disk or finished, and what
+    /// is captured from now on lies at or above it.
     pub fn end(&self) -> Seq {
-        Seq(self.inner.shared.lock().next)
+        Seq(self.inner.shared.lock().settled())
+    }
+
+    /// One above the highest place that was finished when the queue was opened.
+    pub fn finished_end_at_open(&self) -> Seq {
+        self.inner.finished_end_at_open
     }
 
     /// Finishes a record: it is not read again, and after the next commit not even after a crash.
@@ -292,11 +389,27 @@ impl Queue {
     /// Drops a record that cannot be delivered, and says why: it is counted and told as a loss.
     pub fn discard(&self, seq: Seq, captured_at: SystemTime, reason: LossReason) {
         let shared = &self.inner.shared;
-        let at = clock::millis(captured_at);
-        if shared.lock().drop_stored(seq.0..seq.0.saturating_add(1), reason, (at, at)) > 0 {
+        let at = millis(captured_at);
+        let mut state = shared.lock();
+        if seq.0 < state.settled() && state.lose(seq.0..seq.0 + 1, reason, (at, at)) > 0 {
+            drop(state);
             shared.wake.notify_one();
             shared.lost.notify_waiters();
         }
+    }
+
+    /// Drops everything that waits now, and returns how many records that were. They are counted
+    /// and told as a loss; what is being sent may still arrive.
+    pub fn purge(&self) -> u64 {
+        let shared = &self.inner.shared;
+        let (mut state, now) = shared.lock_now();
+        let count = state.purge(now);
+        drop(state);
+        shared.wake.notify_one();
+        shared.space.notify_waiters();
+        shared.committed.notify_waiters();
+        shared.lost.notify_waiters();
+        count
     }
 
     /// The counts as of now.
@@ -304,8 +417,41 @@ impl Queue {
         self.inner.shared.lock().counters()
     }
 
-    /// What was dropped since this was last asked; waits until something is. Losses of one reason
-    /// that follow each other come as one. Empty once the queue is closed and all is told.
+    /// The oldest loss that was not yet told upstream; waits for one. From now on it does not
+    /// change, and it stays the oldest, over restarts as well, until [`Queue::loss_told`]. `None`
+    /// once the queue is closed.
+    pub async fn next_loss(&self) -> Option<Loss> {
+        let shared = &self.inner.shared;
+        loop {
+            let mut lost = pin!(shared.lost.notified());
+            lost.as_mut().enable();
+            {
+                let mut state = shared.lock();
+                if state.closing {
+                    return None;
+                }
+                if let Some(loss) = state.ledger.untold.freeze_oldest() {
+                    return Some(loss);
+                }
+            }
+            lost.await;
+        }
+    }
+
+    /// The broker has acknowledged the report of that loss: it is told, and forgotten with the
+    /// next commit.
+    pub fn loss_told(&self, id: LossId) {
+        let shared = &self.inner.shared;
+        let mut state = shared.lock();
+        if state.ledger.untold.told(id) && state.changed() {
+            drop(state);
+            shared.wake.notify_one();
+        }
+    }
+
+    /// What was dropped since this was last asked, for the log and for local clients; waits until
+    /// something is. Losses of one reason that follow each other come as one. Not kept over
+    /// restarts. Empty once the queue is closed and all is told.
     pub async fn next_losses(&self) -> Vec<Loss> {
         let shared = &self.inner.shared;
         loop {
@@ -313,7 +459,7 @@ impl Queue {
             lost.as_mut().enable();
             {
                 let mut state = shared.lock();
-                let losses = state.losses.take();
+                let losses = state.fresh.take();
                 if !losses.is_empty() || state.ended {
                     return losses;
                 }
@@ -352,8 +498,9 @@ impl Inner {
     fn ask_to_close(&self) {
         self.shared.lock().closing = true;
         self.shared.wake.notify_one();
-        // Readers and those who wait for room learn it at once.
+        // Everybody who waits learns it at once.
         self.shared.committed.notify_waiters();
+        self.shared.lost.notify_waiters();
         self.shared.space.notify_waiters();
     }
 }

@@ -7,10 +7,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::clock::time;
 use super::frame::{self, Kind};
 use super::segment::{Mark, Segment};
 use super::{Record, Seq};
+use crate::clock::{Correction, time};
 
 /// What to read.
 pub struct Job {
@@ -90,6 +90,7 @@ impl Job {
                 outcome.records.push(Record {
                     seq: Seq(frame.seq),
                     captured_at: time(frame.captured_at),
+                    correction: Correction::None,
                     body: frame.body,
                 });
             }

@@ -2,33 +2,55 @@
 //!
 //! Of sealed segments only the beginning is read: their counts follow from the names of their
 //! neighbours, and damage inside them shows when they are read. The last segment is walked from
-//! end to end. Whatever is found, the queue starts.
+//! end to end. The newest ledger found anywhere says what became of every number; what it does not
+//! know and no segment holds is lost. Whatever is found, the queue starts.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{error, info, warn};
 
-use super::done::Done;
 use super::files::Files;
 use super::frame::Kind;
+use super::ledger::Ledger;
 use super::losses::LossReason;
 use super::scan::WINDOW;
-use super::segment::{Entry, HEADER, HeaderState, Mark, Segment, parse_name};
+use super::segment::{Entry, HEADER, HeaderState, MAX_SPAN, Mark, Segment, parse_name};
 use super::state::State;
 
-/// How far into a sealed segment its first good frame is looked for, in bytes.
-const BEGINNING: u64 = 64 * 1024;
+/// How far into a sealed segment its first good frames are looked for, in bytes.
+const BEGINNING: u64 = 512 * 1024;
 
-/// A file whose name is this far beyond all others was not named by this queue.
-const FAR: u64 = 1 << 32;
+/// What the walk through the files has brought to light.
+#[derive(Default)]
+struct Found {
+    /// The newest ledger.
+    ledger: Option<Ledger>,
+    /// Whether the cursor file held one.
+    has_cursor: bool,
+    /// The first numbers of segments that were set aside.
+    set_aside: Vec<u64>,
+    /// Numbers between good frames of the last segment.
+    holes: Vec<Range<u64>>,
+}
+
+impl Found {
+    fn ledger(&mut self, candidate: Option<Ledger>) {
+        let generation = |ledger: &Option<Ledger>| ledger.as_ref().map(|ledger| ledger.generation);
+        if generation(&candidate) > generation(&self.ledger) {
+            self.ledger = candidate;
+        }
+    }
+}
 
 /// Reads the directory. The segment to go on appending to is the last one in the catalogue, if
 /// the flag says so.
 pub fn recover(files: &mut Files) -> (State, bool) {
     let mut state = State::default();
-    let cursor = files.load_cursor();
-    let mut set_aside = Vec::new();
+    let mut found = Found::default();
+    found.ledger(files.load_cursor());
+    found.has_cursor = found.ledger.is_some();
     for first in names(files) {
         match open(files, first) {
             Some(segment) => {
@@ -38,41 +60,26 @@ pub fn recover(files: &mut Files) -> (State, bool) {
             }
             None => {
                 state.counters.set_aside += 1;
-                set_aside.push(first);
+                found.set_aside.push(first);
             }
         }
     }
     files.find_spare();
-
-    let mut known = cursor;
-    let lost_in_tail = match state.segments.back_mut() {
-        Some(tail) => scan_tail(tail, &mut known),
-        None => Vec::new(),
-    };
-    bound_by_neighbours(&mut state);
-    // Without any word about acknowledgements, all that is there waits.
-    let oldest = state.segments.front().map_or(0, |entry| entry.segment.first);
-    state.done = known.unwrap_or_else(|| Done::below(oldest));
-
-    let end = state.segments.back().map_or(0, |entry| entry.end).max(state.done.end());
-    // Numbers in a last segment that was set aside were given, so they are not given again.
-    let beyond = set_aside.into_iter().filter(|first| (end..end.saturating_add(FAR)).contains(first)).max();
-    state.next = beyond.map_or(end, |first| first + FAR);
-    state.held = held(&state);
-    count_gaps(&mut state, end);
-    for (mark, next) in lost_in_tail {
-        let times = state.segments.back().and_then(|entry| entry.times).unwrap_or_default();
-        state.drop_stored(mark..next, LossReason::Damaged, times);
+    if let Some(tail) = state.segments.back_mut() {
+        scan_tail(tail, &mut found);
     }
-    state.counters.captured = state.held + state.counters.dropped.total();
-    if state.held > 0 || state.counters.dropped.damaged > 0 {
-        let (queued, damaged) = (state.held, state.counters.dropped.damaged);
+    scan_sealed(&mut state, &mut found);
+
+    let usable = settle(&mut state, found);
+    if state.ledger.queued() > 0 || !state.fresh.is_empty() {
+        let (queued, damaged) = (state.ledger.queued(), state.ledger.dropped.damaged);
         info!(dir = %files.dir().display(), queued, damaged, "found an earlier queue");
     }
-    // What is finished with is freed, and the cursor brought up to date, with the first commit.
-    state.finished_since = Some(Instant::now());
-    let usable = sync_tail(&mut state, files) && beyond.is_none();
-    (state, usable)
+    // What is finished with is freed, and the cursor file brought up to date, with the first
+    // commit.
+    state.changed_since = Some(Instant::now());
+    let synced = sync_tail(&mut state, files);
+    (state, usable && synced)
 }
 
 /// The first sequence numbers of all segments, in order.
@@ -80,7 +87,7 @@ fn names(files: &Files) -> Vec<u64> {
     let entries = std::fs::read_dir(files.dir()).into_iter().flatten();
     let mut firsts: Vec<u64> = entries
         .filter_map(|entry| parse_name(entry.ok()?.file_name().to_str()?))
-        .filter(|first| *first < u64::MAX / 2)
+        .filter(|first| *first < u64::MAX / 4)
         .collect();
     firsts.sort_unstable();
     firsts
@@ -112,24 +119,19 @@ fn open(files: &mut Files, first: u64) -> Option<Segment> {
     Some(segment)
 }
 
-/// Walks the last segment: where it ends, what it says is acknowledged, what is missing in it.
-fn scan_tail(tail: &mut Entry, known: &mut Option<Done>) -> Vec<(u64, u64)> {
+/// Walks the last segment: where it ends, which ledgers are in it, what is missing in it.
+fn scan_tail(tail: &mut Entry, found: &mut Found) {
     let segment = tail.segment.clone();
-    let mut lost = Vec::new();
     let mut frames = segment.frames(HEADER..segment.size, WINDOW);
-    for found in frames.by_ref() {
-        let frame = found.frame;
+    for good in frames.by_ref() {
+        let frame = good.frame;
         match frame.kind {
-            Kind::Acknowledged => {
-                if let Some(done) = Done::decode(&frame.body) {
-                    known.get_or_insert_with(Done::default).merge(&done);
-                }
-            }
+            Kind::Ledger => found.ledger(Ledger::decode(&frame.body)),
             Kind::Record if frame.seq >= tail.end => {
                 if frame.seq > tail.end {
-                    lost.push((tail.end, frame.seq));
+                    found.holes.push(tail.end..frame.seq);
                 }
-                tail.remember(Mark { seq: frame.seq, offset: found.offset });
+                tail.remember(Mark { seq: frame.seq, offset: good.offset });
                 tail.saw_times(frame.captured_at, frame.captured_at);
                 tail.end = frame.seq + 1;
             }
@@ -137,18 +139,29 @@ fn scan_tail(tail: &mut Entry, known: &mut Option<Done>) -> Vec<(u64, u64)> {
         }
     }
     tail.end_offset = frames.offset();
-    lost
 }
 
-/// Where sealed segments end: where their neighbours begin, as far as their size allows.
-fn bound_by_neighbours(state: &mut State) {
+/// Looks at the beginnings of sealed segments. They end where their neighbours begin.
+fn scan_sealed(state: &mut State, found: &mut Found) {
     let mut next: Option<(u64, Option<u64>)> = None;
     for entry in state.segments.iter_mut().rev() {
-        let place = HEADER..entry.segment.size.min(BEGINNING);
-        let first_frame = entry.segment.frames(place, 0).find(|found| found.frame.kind == Kind::Record);
-        let captured_at = first_frame.map(|found| found.frame.captured_at);
+        let mut captured_at = None;
+        for good in entry.segment.frames(HEADER..entry.segment.size.min(BEGINNING), 0) {
+            match good.frame.kind {
+                Kind::Ledger => found.ledger(Ledger::decode(&good.frame.body)),
+                Kind::Record => {
+                    captured_at = Some(good.frame.captured_at);
+                    break;
+                }
+            }
+        }
         if let Some((first, later)) = next {
-            entry.end = first.min(entry.segment.seqs().end);
+            entry.end = match found.has_cursor {
+                true => first.min(entry.segment.seqs().end),
+                // Somewhere between the two a segment may have been freed, and the ledger that knew
+                // of it is gone. That is rare enough to be worth reading the file.
+                false => last_record(&entry.segment).map_or(entry.end, |last| last + 1).min(first),
+            };
             if let Some(from) = captured_at {
                 entry.saw_times(from, later.unwrap_or(from));
             }
@@ -157,15 +170,66 @@ fn bound_by_neighbours(state: &mut State) {
     }
 }
 
-/// Records in the catalogue that are not finished.
-fn held(state: &State) -> u64 {
-    let open = |entry: &Entry| (entry.end - entry.segment.first) - state.done.count(entry.seqs());
-    state.segments.iter().map(open).sum()
+/// The highest number in a segment.
+fn last_record(segment: &Segment) -> Option<u64> {
+    let frames = segment.frames(HEADER..segment.size, WINDOW).map(|good| good.frame);
+    frames.filter(|frame| frame.kind == Kind::Record).map(|frame| frame.seq).max()
 }
 
-/// Numbers that were given and lie in no segment are lost, unless they were finished with.
-fn count_gaps(state: &mut State, end: u64) {
-    let mut at = state.done.cursor();
+/// Brings the ledger and the segments together: afterwards each number that was given is finished
+/// or in a segment. Returns whether the last segment may be appended to.
+fn settle(state: &mut State, found: Found) -> bool {
+    let oldest = state.segments.front().map_or(0, |entry| entry.segment.first);
+    let end = state.segments.back().map_or(0, |entry| entry.end);
+    // Without any ledger, all that is there waits, and what was before it is taken for finished.
+    state.ledger = found.ledger.unwrap_or_else(|| {
+        let mut ledger = Ledger { next: oldest, ..Ledger::default() };
+        ledger.done.insert(0..oldest);
+        ledger
+    });
+    state.ledger.next = state.ledger.next.max(end);
+    // Numbers in a last segment that was set aside were given, so they are not given again. A name
+    // far beyond all others was not made by this queue.
+    let known = state.ledger.next;
+    let beyond = found.set_aside.iter().copied().filter(|first| *first >= end && *first <= known + MAX_SPAN).max();
+    if let Some(first) = beyond {
+        state.ledger.next = known.max(first + MAX_SPAN);
+    }
+
+    // What is sure to have been on disk once: it was settled when the ledger was saved, or
+    // something behind it is there.
+    let stored = end.max(state.ledger.settled);
+    for (seqs, times) in gaps(state) {
+        let lost = seqs.start..seqs.end.min(stored);
+        let aside = found.set_aside.iter().any(|first| lost.contains(first));
+        if lost.is_empty() {
+            // Only known from memory.
+        } else if found.has_cursor || aside {
+            let count = state.lose(lost.clone(), LossReason::Damaged, times);
+            if count > 0 {
+                warn!(first = lost.start, last = lost.end - 1, count, "segments are missing");
+            }
+        } else {
+            // The ledgers left are older than the last segment. Segments go when all in them is
+            // finished, and the ledger that said so is gone.
+            state.ledger.done.insert(lost);
+        }
+        state.ledger.pass_over(stored.max(seqs.start)..seqs.end);
+    }
+    for hole in found.holes {
+        let times = state.segments.back().and_then(|entry| entry.times).unwrap_or_default();
+        let (first, last) = (hole.start, hole.end - 1);
+        let count = state.lose(hole, LossReason::Damaged, times);
+        if count > 0 {
+            warn!(first, last, count, "records in the last segment are damaged and lost");
+        }
+    }
+    beyond.is_none()
+}
+
+/// Numbers that were given and lie in no segment, finished or not.
+fn gaps(state: &State) -> Vec<(Range<u64>, (u64, u64))> {
+    let mut at = state.ledger.done.cursor();
     let mut gaps = Vec::new();
     for entry in &state.segments {
         if entry.segment.first > at {
@@ -173,20 +237,10 @@ fn count_gaps(state: &mut State, end: u64) {
         }
         at = at.max(entry.end);
     }
-    if end > at {
-        gaps.push((at..end, (0, 0)));
+    if state.ledger.next > at {
+        gaps.push((at..state.ledger.next, (0, 0)));
     }
-    for (seqs, times) in gaps {
-        let missing = seqs.end - seqs.start - state.done.count(seqs.clone());
-        if missing > 0 {
-            warn!(first = seqs.start, last = seqs.end - 1, missing, "segments are missing");
-            // They were in no count yet: captured once, and now dropped.
-            state.held += missing;
-            state.drop_stored(seqs, LossReason::Damaged, times);
-        }
-    }
-    // How much was in a last segment that cannot be read is not known, so nothing is counted.
-    state.done.insert(end..state.next);
+    gaps
 }
 
 /// Makes what a killed process wrote but did not sync as durable as the rest: it will be sent.

@@ -15,6 +15,10 @@ pub const HEADER: u64 = 24;
 const MAGIC: [u8; 4] = *b"whsg";
 const VERSION: u32 = 1;
 
+/// How many numbers a segment spans at most. Most of them may belong to messages that were never
+/// stored, so the file's size says nothing about it.
+pub const MAX_SPAN: u64 = 1 << 32;
+
 /// How far apart places in a file are remembered, in bytes: a read that starts anywhere walks
 /// over less than this.
 const MARK_EVERY: u64 = 128 * 1024;
@@ -77,9 +81,9 @@ impl Segment {
         }
     }
 
-    /// The sequence numbers that can be in a file of this size. Anything else in it is stale.
+    /// The sequence numbers that can be in it. Anything else in it is stale.
     pub fn seqs(&self) -> Range<u64> {
-        self.first..self.first.saturating_add(self.size / frame::HEADER as u64 + 2)
+        self.first..self.first.saturating_add(MAX_SPAN)
     }
 
     /// The good frames that lie in `place`.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::clock::Clock;
+
 /// The smallest segment, in bytes.
 pub const MIN_SEGMENT: u64 = 64 * 1024;
 
@@ -14,10 +16,12 @@ pub enum WhenFull {
     DropOldest,
     /// What comes in.
     DropNewest,
+    /// Nothing: whoever appends waits.
+    Block,
 }
 
 /// How a queue is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Where its files are; made if it is not there.
     pub dir: PathBuf,
@@ -31,13 +35,18 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// How long the first waiting record waits for company. Zero commits each as soon as it can.
     pub commit_interval: Duration,
+    /// A commit is made as soon as this many records wait, at least 1. When they come faster than
+    /// the disk syncs, up to four times as many, or 1024, go together.
+    pub commit_records: usize,
     /// Size of a segment in bytes. Made smaller if fewer than four would fit `max_size`.
     pub segment_size: u64,
+    /// The clock that stamps records.
+    pub clock: Clock,
 }
 
 impl Settings {
     /// The defaults: 512 MiB of any age, 64 MiB left free, the oldest give way, a commit every
-    /// 100 ms, segments of 8 MiB.
+    /// 100 ms or 256 records, segments of 8 MiB, the system's clock.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -46,7 +55,9 @@ impl Settings {
             min_free: 64 << 20,
             when_full: WhenFull::default(),
             commit_interval: Duration::from_millis(100),
+            commit_records: 256,
             segment_size: 8 << 20,
+            clock: Clock::system(),
         }
     }
 

@@ -1,46 +1,46 @@
 //! What the handles and the writer thread share: the records that wait for the next commit, the
-//! catalogue of committed ones, what is finished, and the counts.
+//! catalogue of committed ones, and the ledger.
 //!
 //! One lock guards it all, so the counts agree at every moment. It is held for a few hundred
 //! nanoseconds at a time and never while the disk is at work.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::error;
+use tracing::{error, warn};
 
-use super::clock::time;
 use super::counters::Counters;
-use super::done::Done;
-use super::losses::{LossReason, Losses};
+use super::ledger::Ledger;
+use super::losses::{LossReason, Losses, MAX_FRESH};
 use super::reader::{Job, Outcome};
-use super::segment::{Entry, Mark};
+use super::segment::{Entry, Mark, Segment};
+use crate::clock::{BootId, Clock, Correction, Stamp, millis, time};
 
-/// A commit is made as soon as this many records wait, or this many bytes.
-pub const COMMIT_RECORDS: usize = 256;
-/// See [`COMMIT_RECORDS`].
+/// A commit is made as soon as this many bytes wait.
 pub const COMMIT_BYTES: usize = 64 * 1024;
 
-/// Appending waits while this many records wait for a commit, or this many bytes.
-const INBOX_RECORDS: usize = 4 * COMMIT_RECORDS;
+/// Appending waits while this many bytes wait for a commit, or [`State::most_waiting`] records.
 const INBOX_BYTES: usize = 1 << 20;
 
 /// How many ends of recent reads are remembered: one per reader, and some to spare.
 const RECENT: usize = 8;
 
 /// The state and the bells that go with it.
-#[derive(Default)]
 pub struct Shared {
     state: Mutex<State>,
+    /// The clock that stamps records.
+    pub clock: Clock,
+    /// Which boot this is.
+    pub boot: BootId,
     /// Rung for the writer: something is due.
     pub wake: Condvar,
     /// Rung when the inbox was emptied.
     pub space: Notify,
-    /// Rung once per commit, and when the queue closes.
+    /// Rung when records were committed or given up, and when the queue closes.
     pub committed: Notify,
     /// Rung when a loss was noted, and when the queue closes.
     pub lost: Notify,
@@ -53,39 +53,38 @@ pub struct Shared {
 
 /// A record on its way to the log.
 pub struct Pending {
+    /// Its number.
+    pub seq: u64,
+    /// What the wall clock showed, in milliseconds since 1970.
+    pub captured_at: u64,
     /// Its body.
     pub body: Bytes,
-    /// Milliseconds since 1970.
-    pub captured_at: u64,
 }
 
 /// Everything behind the lock.
-#[derive(Default)]
 pub struct State {
+    /// What became of every number.
+    pub ledger: Ledger,
     /// Records that wait for the next commit.
     pub inbox: Vec<Pending>,
     /// Bytes of their bodies.
     pub inbox_bytes: usize,
     /// When the first of them came.
     pub waiting_since: Option<Instant>,
-    /// When something was finished that no snapshot on disk shows yet.
-    pub finished_since: Option<Instant>,
-    /// How many records the writer is committing right now.
-    pub committing: u64,
+    /// When the ledger began to differ from what is on disk.
+    pub changed_since: Option<Instant>,
+    /// The first record that the writer holds and has not stored yet.
+    pub in_hand: Option<u64>,
     /// Segments, oldest first; the last one may be growing.
     pub segments: VecDeque<Entry>,
-    /// The sequence number the next committed record gets.
-    pub next: u64,
-    /// What is acknowledged or dropped.
-    pub done: Done,
-    /// Committed records that are neither.
-    pub held: u64,
-    /// The counts; `queued` and `oldest_captured_at` are filled in when asked for.
+    /// A commit is made as soon as this many records wait.
+    pub commit_records: usize,
+    /// Counts of the work done; the rest is filled in when asked for.
     pub counters: Counters,
-    /// When the oldest held record was captured.
-    pub oldest: Option<u64>,
+    /// The oldest waiting record as far as it was looked up: its number, and when it was captured.
+    pub oldest: Option<(u64, u64)>,
     /// Losses nobody has asked for yet.
-    pub losses: Losses,
+    pub fresh: Losses,
     /// The queue was told to close: no more records are taken.
     pub closing: bool,
     /// The writer has ended.
@@ -93,15 +92,57 @@ pub struct State {
     recent: VecDeque<(u64, Mark)>,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            inbox: Vec::new(),
+            inbox_bytes: 0,
+            waiting_since: None,
+            changed_since: None,
+            in_hand: None,
+            segments: VecDeque::new(),
+            commit_records: 256,
+            counters: Counters::default(),
+            oldest: None,
+            fresh: Losses::new(MAX_FRESH),
+            closing: false,
+            ended: false,
+            recent: VecDeque::new(),
+        }
+    }
+}
+
 impl Shared {
     /// Shared state as recovery found it.
-    pub fn new(state: State) -> Self {
-        Self { state: Mutex::new(state), ..Self::default() }
+    pub fn new(state: State, clock: Clock) -> Self {
+        Self {
+            state: Mutex::new(state),
+            boot: clock.boot_id(),
+            clock,
+            wake: Condvar::new(),
+            space: Notify::new(),
+            committed: Notify::new(),
+            lost: Notify::new(),
+            ended: Notify::new(),
+            #[cfg(test)]
+            failing_syncs: std::sync::atomic::AtomicU32::new(0),
+        }
     }
 
     /// The state. A panic under the lock is a bug; going on with what is there beats stopping.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, and what the wall clock shows; a new era begins if the clock was set meanwhile.
+    pub fn lock_now(&self) -> (MutexGuard<'_, State>, u64) {
+        let wall = self.clock.wall();
+        let mut state = self.lock();
+        if state.ledger.eras.is_due(wall) {
+            state.look_at_clock(self.boot, self.clock.stamp());
+        }
+        (state, wall)
     }
 
     /// Fails as often as a test has asked for.
@@ -116,81 +157,117 @@ impl Shared {
 impl State {
     /// Whether one more record may wait.
     pub fn has_room(&self) -> bool {
-        self.inbox.len() < INBOX_RECORDS && self.inbox_bytes < INBOX_BYTES
+        self.inbox.len() < self.most_waiting() && self.inbox_bytes < INBOX_BYTES
     }
 
-    /// Takes a record in. Returns whether the writer has to be woken for it.
-    pub fn take_in(&mut self, record: Pending) -> bool {
+    /// How many records may wait for a commit: enough to go on while the disk is slow.
+    fn most_waiting(&self) -> usize {
+        self.commit_records.saturating_mul(4).clamp(1024, 65_536)
+    }
+
+    /// Numbers a record and takes it in. Returns whether the writer has to be woken for it.
+    pub fn take_in(&mut self, body: Bytes, captured_at: u64) -> bool {
         let was_due = self.is_large();
         let first = self.inbox.is_empty();
         if first {
             self.waiting_since = Some(Instant::now());
         }
-        self.counters.captured += 1;
-        self.inbox_bytes += record.body.len();
-        self.inbox.push(record);
+        let seq = self.ledger.next;
+        self.ledger.next += 1;
+        self.inbox_bytes += body.len();
+        self.inbox.push(Pending { seq, captured_at, body });
         first || self.is_large() != was_due
     }
 
     /// Whether enough records wait for a commit at once.
     pub fn is_large(&self) -> bool {
-        self.inbox.len() >= COMMIT_RECORDS || self.inbox_bytes >= COMMIT_BYTES
+        self.inbox.len() >= self.commit_records || self.inbox_bytes >= COMMIT_BYTES
     }
 
-    /// Counts a record that is dropped before it was stored.
-    pub fn refuse(&mut self, reason: LossReason, captured_at: u64) {
-        self.counters.captured += 1;
-        self.never_stored(reason, 1, (captured_at, captured_at));
+    /// Numbers records that are dropped instead of being taken in. Returns whether the writer has
+    /// to be woken.
+    pub fn never_take_in(&mut self, count: u64, reason: LossReason, times: (u64, u64)) -> bool {
+        let first = self.ledger.next;
+        self.ledger.next = first.saturating_add(count);
+        let was_changed = self.changed_since.is_some();
+        self.lose(first..self.ledger.next, reason, times);
+        !was_changed
     }
 
-    /// Counts captured records that will not be stored.
-    pub fn never_stored(&mut self, reason: LossReason, count: u64, times: (u64, u64)) {
-        self.counters.dropped.add(reason, count);
-        self.losses.note(reason, (self.next, self.next), count, times);
+    /// Below this, everything is on disk or finished.
+    pub fn settled(&self) -> u64 {
+        let waiting = self.in_hand.or_else(|| self.inbox.first().map(|record| record.seq));
+        waiting.unwrap_or(self.ledger.next)
     }
 
     /// Acknowledges a committed record. Returns whether the writer has to be woken.
     pub fn acknowledge(&mut self, seq: u64) -> bool {
-        if seq >= self.next {
+        if seq >= self.settled() {
             return false;
         }
-        if !self.done.has_room_for(seq) {
+        if !self.ledger.done.has_room_for(seq) {
             self.counters.refused_acknowledgements += 1;
             return false;
         }
-        let new = self.done.insert(seq..seq.saturating_add(1));
-        self.counters.acknowledged += new;
-        self.held = self.held.saturating_sub(new);
-        new > 0 && self.is_dirty_now()
+        self.ledger.done.insert(seq..seq + 1) > 0 && self.changed()
     }
 
-    /// Drops committed records: those of `seqs` that are not finished. Returns how many.
-    pub fn drop_stored(&mut self, seqs: Range<u64>, reason: LossReason, times: (u64, u64)) -> u64 {
-        let first = self.done.first_open(seqs.start);
-        let last = seqs.end.saturating_sub(1);
-        let new = self.done.insert(seqs);
-        if new > 0 {
-            self.held = self.held.saturating_sub(new);
-            self.counters.dropped.add(reason, new);
-            self.losses.note(reason, (first, last), new, times);
-            self.is_dirty_now();
+    /// Drops those of `seqs` that are not finished. Returns how many.
+    pub fn lose(&mut self, seqs: Range<u64>, reason: LossReason, times: (u64, u64)) -> u64 {
+        let Some(lost) = self.ledger.lose(seqs, reason, times) else { return 0 };
+        self.fresh.note(reason, (lost.first, lost.last), lost.count, times);
+        self.changed();
+        // A ledger that could not be saved whole would be a second truth. It takes thousands of
+        // gaps to get here, and then the shortest stretch between two of them goes as well.
+        while let Some(stretch) = self.ledger.done.overflow() {
+            warn!(first = stretch.start, last = stretch.end - 1, "too many gaps to keep apart, so records are dropped");
+            if let Some(more) = self.ledger.lose(stretch, LossReason::Full, times) {
+                self.fresh.note(LossReason::Full, (more.first, more.last), more.count, times);
+            }
         }
-        new
+        lost.count
     }
 
-    /// Notes that the snapshot on disk is behind. Returns whether that is news.
-    fn is_dirty_now(&mut self) -> bool {
-        let news = self.finished_since.is_none();
-        self.finished_since.get_or_insert_with(Instant::now);
+    /// Drops everything that waits. Returns how many records that were.
+    pub fn purge(&mut self, now: u64) -> u64 {
+        self.inbox.clear();
+        self.inbox_bytes = 0;
+        self.waiting_since = None;
+        let from = self.oldest.map_or(now, |(_, captured_at)| captured_at);
+        self.lose(0..self.ledger.next, LossReason::Purged, (from, now))
+    }
+
+    /// Notes that the ledger on disk is behind. Returns whether that is news.
+    pub fn changed(&mut self) -> bool {
+        let news = self.changed_since.is_none();
+        self.changed_since.get_or_insert_with(Instant::now);
         news
     }
 
-    /// How to read the first unfinished records at or above `from`; `None` if there are none.
-    pub fn locate(&self, from: u64, max_records: usize, max_bytes: usize) -> Option<Job> {
-        let mut wanted = self.done.first_open(from);
+    /// Compares the clocks.
+    pub fn look_at_clock(&mut self, boot: BootId, now: Stamp) {
+        let (next, cursor) = (self.ledger.next, self.ledger.done.cursor());
+        if self.ledger.eras.observe(next, cursor, boot, now) {
+            self.changed();
+        }
+    }
+
+    /// Segments whose records are all finished; not the one that begins with `tail`.
+    pub fn finished_segments(&self, tail: Option<u64>) -> Vec<Arc<Segment>> {
+        let finished = |entry: &&Entry| {
+            let seqs = entry.seqs();
+            tail != Some(seqs.start) && self.ledger.done.count(seqs.clone()) == seqs.end - seqs.start
+        };
+        self.segments.iter().filter(finished).map(|entry| entry.segment.clone()).collect()
+    }
+
+    /// How to read the first unfinished records of `within`; `None` if there are none.
+    pub fn locate(&self, within: Range<u64>, max_records: usize, max_bytes: usize) -> Option<Job> {
+        let done = &self.ledger.done;
+        let mut wanted = done.first_open(within.start);
         let entry = self.segments.get(self.segments.partition_point(|entry| entry.end <= wanted))?;
-        wanted = wanted.max(entry.segment.first);
-        let end = self.done.next_done(wanted).unwrap_or(u64::MAX).min(entry.end);
+        wanted = done.first_open(wanted.max(entry.segment.first));
+        let end = done.next_done(wanted).unwrap_or(u64::MAX).min(entry.end).min(within.end);
         let known = entry.mark_before(wanted);
         let first = entry.segment.first;
         let start = self
@@ -229,22 +306,46 @@ impl State {
             // A reader that was overtaken may miss what has been finished and freed meanwhile;
             // only what still should be there counts.
             let (first, last) = (missing.seqs.start, missing.seqs.end.saturating_sub(1));
-            let damaged = self.drop_stored(missing.seqs, LossReason::Damaged, missing.times.unwrap_or(known));
+            let damaged = self.lose(missing.seqs, LossReason::Damaged, missing.times.unwrap_or(known));
             if damaged > 0 {
                 error!(first, last, damaged, "records on disk are damaged and lost");
             }
             lost += damaged;
         }
-        if self.done.count(job.wanted.clone()) > 0 {
-            outcome.records.retain(|record| !self.done.contains(record.seq.0));
+        if self.ledger.done.count(job.wanted.clone()) > 0 {
+            outcome.records.retain(|record| !self.ledger.done.contains(record.seq.0));
+        }
+        if !self.ledger.eras.all_trusted_from(job.wanted.start) {
+            for record in &mut outcome.records {
+                let captured_at = millis(record.captured_at);
+                record.correction = self.ledger.eras.correction(record.seq.0, captured_at);
+                record.captured_at = time(corrected(captured_at, record.correction));
+            }
         }
         lost > 0
     }
 
     /// The counts as of now.
     pub fn counters(&self) -> Counters {
-        let queued = self.inbox.len() as u64 + self.committing + self.held;
-        let oldest_captured_at = self.oldest.filter(|_| self.held > 0).map(time);
-        Counters { queued, oldest_captured_at, ..self.counters.clone() }
+        let ledger = &self.ledger;
+        let oldest = self.oldest.filter(|_| ledger.queued() > 0);
+        let oldest_captured_at =
+            oldest.map(|(seq, captured_at)| time(corrected(captured_at, ledger.eras.correction(seq, captured_at))));
+        Counters {
+            captured: ledger.captured(),
+            acknowledged: ledger.acknowledged(),
+            queued: ledger.queued(),
+            dropped: ledger.dropped,
+            oldest_captured_at,
+            ..self.counters.clone()
+        }
+    }
+}
+
+/// A time, put right as far as it can be.
+fn corrected(captured_at: u64, correction: Correction) -> u64 {
+    match correction {
+        Correction::By(by) => captured_at.saturating_add_signed(by),
+        Correction::None | Correction::Unknown => captured_at,
     }
 }

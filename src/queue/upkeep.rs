@@ -1,28 +1,27 @@
 //! What the writer does about room and time: rolling to a new segment, evicting the oldest one,
 //! freeing those that are finished, keeping a spare, dropping what is too old.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tracing::{error, warn};
+use tracing::error;
 
 use super::WhenFull;
-use super::clock::{expired, millis};
-use super::done::Done;
 use super::files::{NoFile, is_full};
 use super::losses::LossReason;
-use super::segment::{Entry, HEADER, Segment};
+use super::reader::Outcome;
+use super::segment::{Entry, HEADER};
 use super::writer::{Tail, Writer};
+use crate::clock::millis;
 
 /// How often age, the spare segment and the oldest record are looked after.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// How many records age may take in one tick; the rest go in the next.
 const EXPIRED_PER_TICK: u64 = 65_536;
 
 impl Writer {
-    /// Begins a new segment.
-    pub(super) fn roll(&mut self) -> Result<(), NoFile> {
+    /// Begins a new segment with the record of this number.
+    pub(super) fn roll(&mut self, first: u64) -> Result<(), NoFile> {
         self.obtain_spare()?;
         let empty = {
             let mut state = self.shared.lock();
@@ -34,11 +33,10 @@ impl Writer {
             self.tail = None;
             self.files.unlink(&empty.segment);
         }
-        // From the moment the new segment has its name, snapshots in the old one are not looked at
-        // any more. The cursor file takes over, and has to have them before.
-        let done = self.shared.lock().done.saved();
-        self.save(&done);
-        let segment = match self.files.take_spare(self.next) {
+        // From the moment the new segment has its name, ledgers in the old one are not looked at
+        // any more. The cursor file takes over, and has to have the newest before.
+        self.save();
+        let segment = match self.files.take_spare(first) {
             Ok(Some(segment)) => segment,
             Ok(None) => return Err(NoFile::Full),
             Err(error) if is_full(&error) => return Err(NoFile::Full),
@@ -63,8 +61,7 @@ impl Writer {
     pub(super) fn evict_oldest(&mut self) -> bool {
         let mut state = self.shared.lock();
         let Some(entry) = state.segments.pop_front() else { return false };
-        let dropped = state.drop_stored(entry.seqs(), LossReason::Full, entry.times.unwrap_or_default());
-        let done = state.done.saved();
+        let dropped = state.lose(entry.seqs(), LossReason::Full, entry.times.unwrap_or_default());
         drop(state);
         if self.tail.as_ref().is_some_and(|tail| tail.segment.first == entry.segment.first) {
             self.tail = None;
@@ -72,51 +69,14 @@ impl Writer {
         if dropped > 0 {
             error!(dir = %self.files.dir().display(), dropped, "the queue is full, so its oldest segment was dropped");
             self.shared.lost.notify_waiters();
+            self.shared.committed.notify_waiters();
         }
-        // First the cursor, then the file: else a crash in between would count it as missing.
-        self.save(&done);
+        // First the ledger, in both slots, and then the file: else a crash in between, or a damaged
+        // slot, would make it look as if the file had been lost.
+        self.save();
+        self.save();
         self.let_go(&entry);
         true
-    }
-
-    /// Saves what is finished to the cursor file. A failure is made up for by the next commit.
-    pub(super) fn save(&mut self, done: &Done) -> bool {
-        let saved = self.files.save_cursor(done);
-        let mut state = self.shared.lock();
-        match saved {
-            Ok(()) => state.counters.syncs += 1,
-            Err(error) => {
-                state.counters.failed_syncs += 1;
-                // Tried again a tick from now and not at once: a disk that refuses goes on refusing.
-                state.finished_since.get_or_insert(Instant::now() + TICK);
-                warn!(dir = %self.files.dir().display(), %error, "cannot save what is acknowledged");
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Frees segments whose records are all finished, which is on disk by now.
-    pub(super) fn free(&mut self, freed: &[Arc<Segment>]) {
-        for segment in freed {
-            let mut state = self.shared.lock();
-            // By identity: an empty segment's name goes to the one that replaces it.
-            let place = state.segments.iter().position(|entry| Arc::ptr_eq(&entry.segment, segment));
-            let Some(at) = place else { continue };
-            let entry = state.segments.remove(at);
-            drop(state);
-            if let Some(entry) = entry {
-                self.let_go(&entry);
-            }
-        }
-    }
-
-    fn let_go(&mut self, entry: &Entry) {
-        if entry.suspect {
-            self.files.unlink(&entry.segment);
-        } else {
-            self.files.release(&entry.segment);
-        }
     }
 
     /// Makes the spare while there is time. Waiting until the tail is half full lets a segment
@@ -136,47 +96,83 @@ impl Writer {
     /// Looks after what changes with time alone.
     pub(super) fn tick(&mut self) {
         self.next_tick = Instant::now() + TICK;
+        // The clock may be set while nothing is captured.
+        drop(self.shared.lock_now());
         let mut budget = EXPIRED_PER_TICK;
         while budget > 0 && self.expire_some(&mut budget) {}
+        self.look_up_oldest();
         self.reserve();
         self.shared.lock().counters.disk_bytes = self.files.used();
     }
 
-    /// Looks at the oldest records and drops those that are too old. Returns whether there may
-    /// be more of them.
+    /// Looks at the oldest records whose age can be known, and drops those that are too old. Returns
+    /// whether there may be more of them.
     fn expire_some(&mut self, budget: &mut u64) -> bool {
-        let now = millis(SystemTime::now());
-        let max_age = self.rules.max_age;
-        let too_old = |captured_at: u64| max_age.is_some_and(|max_age| expired(captured_at, now, max_age));
-        let job = {
+        let Some(max_age) = self.rules.max_age else { return false };
+        let now = self.shared.clock.stamp();
+        let boot = self.shared.boot;
+        let (job, eras) = {
             let state = self.shared.lock();
-            match self.oldest {
+            let eras = &state.ledger.eras;
+            let from = state.ledger.done.first_open(eras.first_datable(state.ledger.done.cursor(), boot));
+            match self.first_kept {
                 // Nothing moved, so the disk need not be asked.
-                Some((seq, captured_at)) if seq == state.done.cursor() && !too_old(captured_at) => return false,
-                _ => state.locate(0, if max_age.is_some() { 64 } else { 1 }, 64 * 1024),
+                Some((seq, at)) if seq == from && !eras.expired(seq, at, boot, now, max_age) => return false,
+                _ => {}
             }
+            (state.locate(from..u64::MAX, 64, 64 * 1024), eras.clone())
         };
         let Some(job) = job else { return false };
+        let too_old = |seq, at| eras.expired(seq, at, boot, now, max_age);
         let mut outcome = job.run();
-        let records = std::mem::take(&mut outcome.records);
-        let kept = records.iter().find(|record| !too_old(millis(record.captured_at)));
+        let records = stamps(&mut outcome);
+        let kept = records.iter().find(|(seq, at)| !too_old(*seq, *at)).copied();
         if kept.is_some() {
             // The readers' places are worth more than this one's.
             outcome.reached = None;
         }
         let mut state = self.shared.lock();
         let mut lost = state.finish_read(&job, &mut outcome);
-        for record in records.iter().take_while(|record| too_old(millis(record.captured_at))) {
-            let (seq, captured_at) = (record.seq.get(), millis(record.captured_at));
-            lost |= state.drop_stored(seq..seq + 1, LossReason::Age, (captured_at, captured_at)) > 0;
+        for (seq, at) in records.iter().take_while(|(seq, at)| too_old(*seq, *at)) {
+            lost |= state.lose(*seq..seq + 1, LossReason::Age, (*at, *at)) > 0;
             *budget = budget.saturating_sub(1);
         }
-        self.oldest = kept.map(|record| (record.seq.get(), millis(record.captured_at)));
-        state.oldest = self.oldest.map(|(_, captured_at)| captured_at).or(state.oldest);
         drop(state);
+        self.first_kept = kept;
         if lost {
             self.shared.lost.notify_waiters();
+            self.shared.committed.notify_waiters();
         }
         kept.is_none()
     }
+
+    /// Finds out when the oldest waiting record was captured.
+    fn look_up_oldest(&mut self) {
+        let job = {
+            let state = self.shared.lock();
+            let cursor = state.ledger.done.cursor();
+            if state.oldest.is_some_and(|(seq, _)| seq == cursor) {
+                return;
+            }
+            state.locate(cursor..u64::MAX, 1, 1)
+        };
+        let Some(job) = job else { return };
+        let mut outcome = job.run();
+        let oldest = stamps(&mut outcome).first().copied();
+        outcome.reached = None;
+        let mut state = self.shared.lock();
+        let lost = state.finish_read(&job, &mut outcome);
+        state.oldest = oldest.or(state.oldest);
+        drop(state);
+        if lost {
+            self.shared.lost.notify_waiters();
+            self.shared.committed.notify_waiters();
+        }
+    }
+}
+
+/// Takes the numbers and times of what was read, as they were stamped; what is corrected is for
+/// those who read.
+fn stamps(outcome: &mut Outcome) -> Vec<(u64, u64)> {
+    outcome.records.drain(..).map(|record| (record.seq.get(), millis(record.captured_at))).collect()
 }

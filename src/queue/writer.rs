@@ -3,7 +3,8 @@
 //!
 //! Nothing stops it. A sync that failed is final for its segment: the kernel may have thrown the
 //! pages away and would report success the next time, so the batch is written again, from
-//! memory, to a new one. A full disk costs records, by the rule the site chose, and is counted.
+//! memory, to a new one. A full disk costs records, or makes the writer wait, by the rule the site
+//! chose.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,11 +14,10 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::WhenFull;
-use super::done::Done;
 use super::files::{Files, NoFile, is_full};
 use super::frame::{self, Kind};
 use super::losses::LossReason;
-use super::segment::{Entry, Mark, Segment};
+use super::segment::{Entry, HEADER, MAX_SPAN, Mark, Segment};
 use super::state::{Pending, Shared};
 
 /// How many segments a batch is tried on before it is given up.
@@ -32,17 +32,21 @@ pub struct Writer {
     pub(super) files: Files,
     pub(super) rules: Rules,
     pub(super) tail: Option<Tail>,
-    /// The sequence number the next record gets.
-    pub(super) next: u64,
+    /// What is being stored. Records stay in it while the queue is full and blocks.
     batch: Vec<Pending>,
     buffer: Vec<u8>,
-    /// Why records are being dropped, so that it is logged once and not with every commit.
+    /// The encoded ledger, and the segments that may be freed once it is on disk.
+    ledger: Vec<u8>,
+    freeable: Vec<Arc<Segment>>,
+    /// Why records are not being stored, so that it is logged once and not with every commit.
     trouble: Option<LossReason>,
+    closing: bool,
     pub(super) next_tick: Instant,
+    /// The first record that was not too old when that was last looked at: its number, and when
+    /// it was captured.
+    pub(super) first_kept: Option<(u64, u64)>,
     /// When making a spare may be tried again.
     pub(super) spare_due: Instant,
-    /// The oldest held record, as the last tick found it, and when it was captured.
-    pub(super) oldest: Option<(u64, u64)>,
 }
 
 /// The settings that concern the writer.
@@ -63,48 +67,60 @@ pub struct Tail {
     pub offset: u64,
 }
 
-/// What is finished, as it goes to disk, and the segments that may be freed once it is there.
-struct Snapshot {
-    done: Done,
-    freed: Vec<Arc<Segment>>,
-}
-
 /// What the writer was woken for.
 struct Due {
     commit: bool,
     tick: bool,
-    closing: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// It is on disk, or dropped and counted.
+    Settled,
+    /// The rest of it waits for room.
+    Blocked,
+}
+
+/// What is in the buffer.
+struct Staged {
+    /// How many records of the batch.
+    count: usize,
+    /// How many bytes they begin behind: those of the ledger.
+    ledger: usize,
 }
 
 impl Writer {
     /// A writer that goes on with the last segment of the catalogue, or begins a new one.
     pub fn new(shared: Arc<Shared>, files: Files, rules: Rules, go_on: bool) -> Self {
         let now = Instant::now();
-        let (tail, next) = {
+        let tail = {
             let mut state = shared.lock();
             state.counters.disk_bytes = files.used();
             let last = state.segments.back().filter(|_| go_on);
-            (last.map(|last| Tail { segment: last.segment.clone(), offset: last.end_offset }), state.next)
+            last.map(|last| Tail { segment: last.segment.clone(), offset: last.end_offset })
         };
         Self {
             shared,
             files,
             rules,
             tail,
-            next,
             batch: Vec::new(),
             buffer: Vec::new(),
+            ledger: Vec::new(),
+            freeable: Vec::new(),
             trouble: None,
+            closing: false,
             next_tick: now,
+            first_kept: None,
             spare_due: now,
-            oldest: None,
         }
     }
 
     /// Runs until the queue is closed and everything is on disk.
     ///
     /// # Errors
-    /// What is acknowledged could not be saved at the end: it will be sent again.
+    /// The ledger could not be saved at the end: some records will be sent again.
     pub fn run(mut self) -> io::Result<()> {
         // Whatever ends this thread, nobody waits for it in vain.
         let _ended = Ended(self.shared.clone());
@@ -116,9 +132,8 @@ impl Writer {
             if due.tick {
                 self.tick();
             }
-            if due.closing {
-                let done = self.shared.lock().done.saved();
-                return self.files.save_cursor(&done);
+            if self.closing {
+                return self.finish();
             }
         }
     }
@@ -126,80 +141,100 @@ impl Writer {
     /// Waits until something is due, and takes the batch if a commit is.
     fn wait(&mut self) -> Due {
         let interval = self.rules.commit_interval;
-        let mut state = self.shared.lock();
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
         loop {
             let now = Instant::now();
-            let oldest = [state.waiting_since, state.finished_since].into_iter().flatten().min();
+            // With a batch in hand that found no room, only what changes the room is of interest.
+            let blocked = !self.batch.is_empty();
+            let waiting_since = state.waiting_since.filter(|_| !blocked);
+            let oldest = [waiting_since, state.changed_since].into_iter().flatten().min();
             let commit_at = oldest.map(|since| since + interval);
-            let commit = state.closing || state.is_large() || commit_at.is_some_and(|at| at <= now);
             let tick = self.next_tick <= now;
+            let large = state.is_large() && !blocked;
+            let commit = state.closing || large || commit_at.is_some_and(|at| at <= now) || (tick && blocked);
             if commit || tick {
-                let closing = state.closing;
-                if commit {
-                    std::mem::swap(&mut state.inbox, &mut self.batch);
-                    state.committing = self.batch.len() as u64;
-                    state.inbox_bytes = 0;
-                    state.waiting_since = None;
-                }
+                self.closing = state.closing;
                 drop(state);
-                self.shared.space.notify_waiters();
-                return Due { commit, tick, closing };
+                if commit {
+                    self.take_batch();
+                }
+                return Due { commit, tick };
             }
             let until = commit_at.map_or(self.next_tick, |at| at.min(self.next_tick));
-            let waited = self.shared.wake.wait_timeout(state, until - now);
+            let waited = shared.wake.wait_timeout(state, until - now);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Brings the batch and what is finished to disk.
+    /// Takes what waits, unless there is something in hand.
+    fn take_batch(&mut self) {
+        if !self.batch.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        std::mem::swap(&mut state.inbox, &mut self.batch);
+        state.inbox_bytes = 0;
+        state.waiting_since = None;
+        state.in_hand = self.batch.first().map(|record| record.seq);
+        drop(state);
+        self.shared.space.notify_waiters();
+    }
+
+    /// Brings the batch and the ledger to disk, and frees what is finished.
     fn commit(&mut self) {
-        let snapshot = self.snapshot();
-        let logged = self.store(snapshot.as_ref().map(|snapshot| &snapshot.done));
-        self.batch.clear();
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER);
-        if let Some(snapshot) = snapshot
-            && (logged || self.save(&snapshot.done))
-        {
-            self.free(&snapshot.freed);
+        loop {
+            let stored = self.store();
+            self.buffer.clear();
+            self.buffer.shrink_to(BUFFER);
+            if self.shared.lock().changed_since.is_some() {
+                self.save();
+            }
+            let freed = self.free();
+            // What was waiting for room has some now.
+            if stored == Stored::Settled || !freed {
+                break;
+            }
+            self.forget_purged();
         }
         self.reserve();
         self.shared.lock().counters.disk_bytes = self.files.used();
     }
 
-    /// What is finished, if that has changed since the last snapshot.
-    fn snapshot(&self) -> Option<Snapshot> {
-        let mut state = self.shared.lock();
-        state.finished_since.take()?;
-        let done = state.done.saved();
-        let tail = self.tail.as_ref().map(|tail| tail.segment.first);
-        let finished = |entry: &&Entry| {
-            tail != Some(entry.segment.first) && done.count(entry.seqs()) == entry.end - entry.segment.first
-        };
-        let freed = state.segments.iter().filter(finished).map(|entry| entry.segment.clone()).collect();
-        Some(Snapshot { done, freed })
+    /// The last commit of a queue that is being closed. Nothing waits for room any more.
+    fn finish(&mut self) -> io::Result<()> {
+        self.take_batch();
+        self.commit();
+        // Twice, so that damage to one slot of the cursor file costs nothing.
+        self.encode_ledger();
+        self.write_cursor()?;
+        self.encode_ledger();
+        self.write_cursor()
     }
 
-    /// Stores the batch. Returns whether `done` went with it.
-    fn store(&mut self, done: Option<&Done>) -> bool {
+    /// Stores the batch.
+    fn store(&mut self) -> Stored {
         let mut at = 0;
         let mut failures = 0;
         while at < self.batch.len() {
-            let (count, with_done) = self.stage(at, done);
-            if count == 0 {
-                if let Err(why) = self.roll() {
-                    self.give_up(at, why);
-                    return false;
+            let staged = self.stage(at);
+            if staged.count == 0 {
+                match self.roll(self.batch[at].seq) {
+                    Ok(()) => continue,
+                    Err(NoFile::Full) if self.rules.when_full == WhenFull::Block && !self.closing => {
+                        self.keep(at);
+                        return Stored::Blocked;
+                    }
+                    Err(why) => {
+                        self.give_up(at, why);
+                        break;
+                    }
                 }
-                continue;
             }
             match self.write() {
                 Ok(()) => {
-                    self.publish(at, count);
-                    at += count;
-                    if with_done {
-                        return true;
-                    }
+                    self.publish(at, &staged);
+                    at += staged.count;
                 }
                 Err(error) => {
                     failures += 1;
@@ -207,7 +242,7 @@ impl Writer {
                     let full = is_full(&error);
                     if failures >= ATTEMPTS {
                         self.give_up(at, if full { NoFile::Full } else { NoFile::Io(error) });
-                        return false;
+                        break;
                     }
                     if full && self.rules.when_full == WhenFull::DropOldest {
                         self.evict_oldest();
@@ -215,34 +250,50 @@ impl Writer {
                 }
             }
         }
-        false
+        self.batch.clear();
+        Stored::Settled
     }
 
-    /// Encodes as much of the batch as the tail has room for, and `done` behind it if that is
-    /// all of it. Returns how many records, and whether `done` is with them.
-    fn stage(&mut self, from: usize, done: Option<&Done>) -> (usize, bool) {
+    /// Encodes as much of the batch as the tail has room for. In front goes the ledger, if it has
+    /// changed: a torn write then never leaves records whose ledger is missing. Each segment
+    /// begins with one as well.
+    fn stage(&mut self, from: usize) -> Staged {
         self.buffer.clear();
-        let Some(tail) = &self.tail else { return (0, false) };
-        let room = tail.segment.size.saturating_sub(tail.offset) as usize;
+        let nothing = Staged { count: 0, ledger: 0 };
+        let Some(tail) = &self.tail else { return nothing };
+        let (first, size) = (tail.segment.first, tail.segment.size);
+        let is_fresh = tail.offset == HEADER;
+        let room = size.saturating_sub(tail.offset) as usize;
+        let smallest = frame::HEADER + self.batch[from].body.len();
+        if smallest > room || self.batch[from].seq - first >= MAX_SPAN {
+            return nothing;
+        }
+        let mut ledger = 0;
+        if is_fresh || self.shared.lock().changed_since.is_some() {
+            self.encode_ledger();
+            ledger = frame::HEADER + self.ledger.len();
+            let fits = ledger + smallest <= room;
+            if !fits && !is_fresh && (ledger as u64) < size / 4 {
+                self.ledger_not_saved();
+                return nothing;
+            }
+            if fits && (ledger as u64) < size / 4 {
+                frame::encode(&mut self.buffer, Kind::Ledger, self.batch[from].seq, 0, &self.ledger);
+            } else {
+                // Too large for the log, or a record as large as the segment is on its way.
+                ledger = 0;
+                self.write_cursor_or_warn();
+            }
+        }
         let mut count = 0;
         for record in &self.batch[from..] {
-            if self.buffer.len() + frame::HEADER + record.body.len() > room {
-                return (count, false);
+            if self.buffer.len() + frame::HEADER + record.body.len() > room || record.seq - first >= MAX_SPAN {
+                break;
             }
-            let seq = self.next + count as u64;
-            frame::encode(&mut self.buffer, Kind::Record, seq, record.captured_at, &record.body);
+            frame::encode(&mut self.buffer, Kind::Record, record.seq, record.captured_at, &record.body);
             count += 1;
         }
-        let Some(done) = done else { return (count, false) };
-        let records = self.buffer.len();
-        let mut body = Vec::new();
-        done.encode(&mut body);
-        frame::encode(&mut self.buffer, Kind::Acknowledged, self.next + count as u64, 0, &body);
-        if self.buffer.len() > room {
-            self.buffer.truncate(records);
-            return (count, false);
-        }
-        (count, true)
+        Staged { count, ledger }
     }
 
     /// Writes the buffer to the tail and syncs it.
@@ -255,40 +306,54 @@ impl Writer {
     }
 
     /// Shows readers what was just made durable.
-    fn publish(&mut self, from: usize, count: usize) {
+    fn publish(&mut self, from: usize, staged: &Staged) {
         let Some(tail) = &mut self.tail else { return };
-        let start = Mark { seq: self.next, offset: tail.offset };
-        tail.offset += self.buffer.len() as u64;
-        self.next += count as u64;
-        let records = &self.batch[from..from + count];
+        let records = &self.batch[from..from + staged.count];
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
         let bodies: usize = records.iter().map(|record| record.body.len()).sum();
         let mut state = self.shared.lock();
         if let Some(entry) = state.segments.back_mut() {
-            entry.end = self.next;
-            entry.end_offset = tail.offset;
-            entry.remember(start);
+            entry.end = last.seq + 1;
+            entry.end_offset = tail.offset + self.buffer.len() as u64;
+            entry.remember(Mark { seq: first.seq, offset: tail.offset + staged.ledger as u64 });
             let (from, to) = times(records);
             entry.saw_times(from, to);
         }
-        if state.held == 0 {
-            state.oldest = records.first().map(|record| record.captured_at);
+        if state.ledger.done.cursor() >= first.seq || state.oldest.is_none() {
+            state.oldest = Some((first.seq, first.captured_at));
         }
-        state.next = self.next;
-        state.held += count as u64;
-        state.committing -= count as u64;
+        state.in_hand = self.batch.get(from + staged.count).map(|record| record.seq);
         state.counters.committed_bytes += bodies as u64;
-        state.counters.written_bytes += self.buffer.len() as u64;
+        state.counters.wrote(tail.offset, self.buffer.len() as u64);
+        state.counters.commits += 1;
         state.counters.syncs += 1;
         drop(state);
+        tail.offset += self.buffer.len() as u64;
         self.shared.committed.notify_waiters();
         if self.trouble.take().is_some() {
             info!(dir = %self.files.dir().display(), "records are being stored again");
         }
     }
 
+    /// Keeps the rest of the batch until there is room.
+    fn keep(&mut self, from: usize) {
+        self.batch.drain(..from);
+        if self.trouble.replace(LossReason::Full) != Some(LossReason::Full) {
+            warn!(dir = %self.files.dir().display(), "the queue is full, so new records wait");
+        }
+    }
+
+    /// Takes records out of a batch in hand that were purged meanwhile.
+    fn forget_purged(&mut self) {
+        let mut state = self.shared.lock();
+        self.batch.retain(|record| !state.ledger.done.contains(record.seq));
+        state.in_hand = self.batch.first().map(|record| record.seq);
+    }
+
     /// Counts the rest of the batch as dropped: there is nowhere to put it.
     fn give_up(&mut self, from: usize, why: NoFile) {
         let rest = &self.batch[from..];
+        let (Some(first), Some(last)) = (rest.first(), rest.last()) else { return };
         let reason = if matches!(why, NoFile::Full) { LossReason::Full } else { LossReason::Unwritable };
         if self.trouble != Some(reason) {
             self.trouble = Some(reason);
@@ -299,20 +364,106 @@ impl Writer {
             }
         }
         let mut state = self.shared.lock();
-        state.committing -= rest.len() as u64;
-        state.never_stored(reason, rest.len() as u64, times(rest));
+        state.lose(first.seq..last.seq + 1, reason, times(rest));
+        state.in_hand = None;
         drop(state);
         self.shared.lost.notify_waiters();
+        self.shared.committed.notify_waiters();
     }
 
     /// Seals the tail where it was last known to be good.
     fn abandon_tail(&mut self, error: &io::Error) {
         warn!(dir = %self.files.dir().display(), %error, "a segment could not be written, so a new one is begun");
         self.tail = None;
+        self.ledger_not_saved();
         let mut state = self.shared.lock();
         state.counters.failed_syncs += 1;
         if let Some(entry) = state.segments.back_mut() {
             entry.suspect = true;
+        }
+    }
+
+    /// Encodes the ledger as it is now, and notes what may be freed once that is on disk.
+    fn encode_ledger(&mut self) {
+        let tail = self.tail.as_ref().map(|tail| tail.segment.first);
+        self.ledger.clear();
+        let mut state = self.shared.lock();
+        state.changed_since = None;
+        let settled = state.settled();
+        state.ledger.encode(settled, &mut self.ledger);
+        self.freeable = state.finished_segments(tail);
+    }
+
+    /// What was encoded last is not on disk after all.
+    fn ledger_not_saved(&mut self) {
+        self.freeable.clear();
+        self.shared.lock().changed();
+    }
+
+    /// Brings the ledger to the cursor file. A failure is made up for by a later commit.
+    pub(super) fn save(&mut self) -> bool {
+        self.encode_ledger();
+        self.write_cursor_or_warn()
+    }
+
+    fn write_cursor_or_warn(&mut self) -> bool {
+        let written = self.write_cursor();
+        if let Err(error) = &written {
+            warn!(dir = %self.files.dir().display(), %error, "cannot save what is acknowledged");
+        }
+        written.is_ok()
+    }
+
+    fn write_cursor(&mut self) -> io::Result<()> {
+        let written = self.files.save_cursor(&self.ledger);
+        let mut state = self.shared.lock();
+        match written {
+            Ok((offset, bytes)) => {
+                state.counters.wrote(offset, bytes);
+                state.counters.syncs += 1;
+                Ok(())
+            }
+            Err(error) => {
+                state.counters.failed_syncs += 1;
+                // Tried again a tick from now and not at once: a disk that refuses goes on refusing.
+                state.changed_since.get_or_insert(Instant::now() + super::upkeep::TICK);
+                self.freeable.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// Frees segments whose records are all finished. Returns whether there were any.
+    fn free(&mut self) -> bool {
+        if self.freeable.is_empty() {
+            return false;
+        }
+        // Both slots of the cursor file have to know, so that damage to one does not make it look
+        // as if the records had been lost with the file.
+        if !(self.save() && self.save()) {
+            return false;
+        }
+        for segment in std::mem::take(&mut self.freeable) {
+            self.forget(&segment);
+        }
+        true
+    }
+
+    /// Takes a segment out of the catalogue and lets go of its file.
+    fn forget(&mut self, segment: &Arc<Segment>) {
+        let mut state = self.shared.lock();
+        // By identity: an empty segment's name goes to the one that replaces it.
+        let place = state.segments.iter().position(|entry| Arc::ptr_eq(&entry.segment, segment));
+        let Some(entry) = place.and_then(|at| state.segments.remove(at)) else { return };
+        drop(state);
+        self.let_go(&entry);
+    }
+
+    pub(super) fn let_go(&mut self, entry: &Entry) {
+        if entry.suspect {
+            self.files.unlink(&entry.segment);
+        } else {
+            self.files.release(&entry.segment);
         }
     }
 }

@@ -334,7 +334,7 @@ async fn connect(connection: &mut Connection, clean: bool) -> Result<Connected, 
 }
 
 async fn read(queue: Queue, from: Seq) -> Option<Vec<Record>> {
-    queue.read(from, BATCH_RECORDS, BATCH_BYTES).await.ok()
+    queue.read(from, Seq::END, BATCH_RECORDS, BATCH_BYTES).await.ok()
 }
 
 /// The future, if there is one; without one, nothing, for ever.

@@ -8,7 +8,6 @@
 mod measure;
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use measure::{Outcome, Start, peak_memory, print, yardstick};
@@ -82,9 +81,8 @@ async fn fill(dir: &Path, messages: u64) -> Outcome<()> {
 
 async fn append(queue: &Queue, messages: u64) -> Outcome<()> {
     let body = Bytes::from(vec![b'x'; MESSAGE]);
-    let captured_at = SystemTime::now();
     for _ in 0..messages {
-        queue.append(body.clone(), captured_at).await?;
+        queue.append(body.clone()).await?;
     }
     Ok(())
 }
@@ -92,7 +90,7 @@ async fn append(queue: &Queue, messages: u64) -> Outcome<()> {
 async fn drain(queue: &Queue, messages: u64) -> Outcome<()> {
     let (mut from, mut seen) = (Seq::FIRST, 0);
     while seen < messages {
-        for record in queue.read(from, READ_RECORDS, READ_BYTES).await? {
+        for record in queue.read(from, Seq::END, READ_RECORDS, READ_BYTES).await? {
             assert_eq!(record.body.len(), MESSAGE);
             queue.acknowledge(record.seq);
             from = record.seq.next();

@@ -1,23 +1,26 @@
 //! Appending, reading, acknowledging, closing.
 
 use super::*;
+use crate::clock::pretend::Pretend;
+use crate::clock::time;
 
 #[tokio::test]
 async fn records_come_back_in_order_with_their_times() {
     let dir = tempfile::tempdir().unwrap();
-    let queue = Queue::open(settings(dir.path())).unwrap();
-    let captured_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_219_869_123);
+    let hands = Pretend::booted(1, 1_795_219_869_123);
+    let queue = Queue::open(Settings { clock: hands.clock(), ..settings(dir.path()) }).unwrap();
     for n in 0..3 {
-        queue.append(body(n), captured_at + Duration::from_secs(n)).await.unwrap();
+        queue.append(body(n)).await.unwrap();
+        hands.pass(1000);
     }
     committed(&queue, 3).await;
-    let records = queue.read(Seq::FIRST, 10, 1 << 20).await.unwrap();
+    let records = queue.read(Seq::FIRST, Seq::END, 10, 1 << 20).await.unwrap();
     assert_eq!(numbers(&records), [0, 1, 2]);
-    assert_eq!(records[2].captured_at, captured_at + Duration::from_secs(2));
-    assert_eq!(queue.read(Seq(1), 1, 1 << 20).await.unwrap()[0].seq, Seq(1));
-    assert_eq!(queue.read(Seq(0), 10, 1).await.unwrap().len(), 1, "the first record comes whatever its size");
-    assert_eq!(queue.read(Seq(0), 10, 2 * body(0).len()).await.unwrap().len(), 2);
-    assert_eq!(queue.read(Seq(0), usize::MAX, usize::MAX).await.unwrap().len(), 3);
+    assert_eq!(records[2].captured_at, time(1_795_219_871_123));
+    assert_eq!(queue.read(Seq(1), Seq::END, 1, 1 << 20).await.unwrap()[0].seq, Seq(1));
+    assert_eq!(queue.read(Seq(0), Seq::END, 10, 1).await.unwrap().len(), 1, "the first record comes whatever its size");
+    assert_eq!(queue.read(Seq(0), Seq::END, 10, 2 * body(0).len()).await.unwrap().len(), 2);
+    assert_eq!(queue.read(Seq(0), Seq::END, usize::MAX, usize::MAX).await.unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -26,7 +29,7 @@ async fn a_reader_waits_for_the_commit_and_not_longer() {
     let queue = Queue::open(settings(dir.path())).unwrap();
     let reader = tokio::spawn({
         let queue = queue.clone();
-        async move { queue.read(Seq::FIRST, 10, 1 << 20).await }
+        async move { queue.read(Seq::FIRST, Seq::END, 10, 1 << 20).await }
     });
     tokio::task::yield_now().await;
     append(&queue, 0..1).await;
@@ -63,7 +66,7 @@ async fn sequence_numbers_go_on_after_everything_was_acknowledged_and_freed() {
         (0..end.get()).for_each(|seq| queue.acknowledge(Seq(seq)));
         until(|| segments(dir.path()).len() == 1).await;
         append(&queue, 0..1).await;
-        let record = queue.read(Seq::FIRST, 1, 1000).await.unwrap();
+        let record = queue.read(Seq::FIRST, Seq::END, 1, 1000).await.unwrap();
         assert_eq!(record[0].seq, end);
         queue.close().await.unwrap();
     }
@@ -94,8 +97,8 @@ async fn live_and_backlog_are_read_side_by_side() {
     committed(&queue, 5100).await;
     let (mut old, mut new) = (Seq::FIRST, live);
     for _ in 0..10 {
-        let backlog = queue.read(old, 20, 1 << 20).await.unwrap();
-        let fresh = queue.read(new, 10, 1 << 20).await.unwrap();
+        let backlog = queue.read(old, Seq::END, 20, 1 << 20).await.unwrap();
+        let fresh = queue.read(new, Seq::END, 10, 1 << 20).await.unwrap();
         old = backlog.last().unwrap().seq.next();
         new = fresh.last().unwrap().seq.next();
         backlog.iter().chain(&fresh).for_each(|record| queue.acknowledge(record.seq));
@@ -114,7 +117,7 @@ async fn a_closed_queue_says_so_to_everybody() {
     let queue = Queue::open(settings(dir.path())).unwrap();
     let reader = tokio::spawn({
         let queue = queue.clone();
-        async move { queue.read(Seq::FIRST, 1, 1).await }
+        async move { queue.read(Seq::FIRST, Seq::END, 1, 1).await }
     });
     let listener = tokio::spawn({
         let queue = queue.clone();
@@ -125,8 +128,8 @@ async fn a_closed_queue_says_so_to_everybody() {
     queue.close().await.unwrap();
     assert_eq!(tokio::time::timeout(PATIENCE, reader).await.unwrap().unwrap(), Err(Closed));
     assert_eq!(tokio::time::timeout(PATIENCE, listener).await.unwrap().unwrap(), []);
-    assert_eq!(queue.append(body(0), SystemTime::now()).await, Err(Closed));
-    assert_eq!(queue.read(Seq::FIRST, 1, 1).await, Err(Closed));
+    assert_eq!(queue.append(body(0)).await, Err(Closed));
+    assert_eq!(queue.read(Seq::FIRST, Seq::END, 1, 1).await, Err(Closed));
 }
 
 #[tokio::test]
@@ -178,7 +181,7 @@ async fn the_counts_add_up_at_every_moment() {
     let consumer = tokio::spawn({
         let queue = queue.clone();
         async move {
-            while let Ok(records) = queue.read(queue.oldest_unacknowledged(), 50, 1 << 20).await {
+            while let Ok(records) = queue.read(queue.oldest_unacknowledged(), Seq::END, 50, 1 << 20).await {
                 records.iter().step_by(3).for_each(|record| queue.acknowledge(record.seq));
             }
         }

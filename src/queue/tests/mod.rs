@@ -1,7 +1,10 @@
 //! The queue as a whole, against a model, against damage, and against a full disk.
 
+mod block;
 mod bounds;
 mod damage;
+mod eras;
+mod ledger;
 mod life;
 mod model;
 
@@ -41,7 +44,7 @@ fn number(record: &Record) -> Option<u64> {
 
 async fn append(queue: &Queue, numbers: std::ops::Range<u64>) {
     for n in numbers {
-        queue.append(body(n), SystemTime::now()).await.unwrap();
+        queue.append(body(n)).await.unwrap();
     }
 }
 
@@ -65,7 +68,7 @@ async fn drain(queue: &Queue) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     let mut from = queue.oldest_unacknowledged();
     while queue.counters().queued > 0 && from < queue.end() {
-        let read = tokio::time::timeout(Duration::from_secs(5), queue.read(from, 100, 1 << 20)).await;
+        let read = tokio::time::timeout(Duration::from_secs(5), queue.read(from, Seq::END, 100, 1 << 20)).await;
         // What was counted as queued may turn out to be damaged, to the last record.
         let Ok(read) = read else { break };
         let read = read.unwrap();
@@ -88,6 +91,29 @@ fn assert_balanced(counters: &Counters) {
         counters.acknowledged + counters.queued + counters.dropped.total(),
         "the counts do not add up: {counters:?}"
     );
+}
+
+impl Queue {
+    /// Losses nobody has asked for yet.
+    fn fresh(&self) -> Vec<Loss> {
+        self.inner.shared.lock().fresh.take()
+    }
+}
+
+/// What must be the same after a restart.
+fn lasting(counters: &Counters) -> (u64, u64, u64, Dropped) {
+    (counters.captured, counters.acknowledged, counters.queued, counters.dropped)
+}
+
+/// Closes the queue and opens it again: the ledger must say the same.
+async fn reopen(queue: Queue, settings: Settings) -> Queue {
+    queue.close().await.unwrap();
+    let before = queue.counters();
+    assert_balanced(&before);
+    drop(queue);
+    let queue = Queue::open(settings).unwrap();
+    assert_eq!(lasting(&queue.counters()), lasting(&before));
+    queue
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {

@@ -40,7 +40,7 @@ async fn obey(steps: Vec<Step>) {
                 committed(&queue, appended).await;
             }
             Step::Acknowledge(read, places) if !model.is_empty() => {
-                let records = queue.read(Seq::FIRST, read, 1 << 20).await.unwrap();
+                let records = queue.read(Seq::FIRST, Seq::END, read, 1 << 20).await.unwrap();
                 let expected: Vec<u64> = model.iter().copied().take(records.len()).collect();
                 assert_eq!(numbers(&records), expected);
                 for place in places {
@@ -50,7 +50,7 @@ async fn obey(steps: Vec<Step>) {
                 }
             }
             Step::AcknowledgeAll(read) if !model.is_empty() => {
-                for record in queue.read(Seq::FIRST, read, 1 << 20).await.unwrap() {
+                for record in queue.read(Seq::FIRST, Seq::END, read, 1 << 20).await.unwrap() {
                     queue.acknowledge(record.seq);
                     assert_eq!(model.pop_front(), number(&record));
                 }

@@ -1,0 +1,298 @@
+//! The one place that knows whether wall time can be trusted.
+//!
+//! A box without a battery wakes up in 1970, or where it was switched off, and learns the time
+//! minutes later from the network; people set clocks too. Time since boot never steps, and goes on
+//! while the box sleeps. So a moment is kept as what the wall clock showed, together with the
+//! clock's *era*: a stretch in which the distance between the two stood still. When a later era of
+//! the same boot is trusted, what an earlier one stamped can be put right; the eras themselves are
+//! kept by each [queue](crate::queue), beside the records they stamped.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// 2026-01-01, in milliseconds since 1970. This program is younger, so a clock that shows less has
+/// not been set.
+pub const CLOCK_WAS_SET: u64 = 1_767_225_600_000;
+
+/// How far the wall clock may stray from the time since boot before that counts as a step, in
+/// milliseconds: more than a slewed clock does from one look to the next.
+pub const STEP: u64 = 1000;
+
+/// What is known about the clock that stamped a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Correction {
+    /// It was set, as far as anybody can tell.
+    #[default]
+    None,
+    /// It was not set, and the true time became known: milliseconds to add to times captured in
+    /// the record. The record's own time has been corrected already.
+    By(i64),
+    /// It was not set, and the true time is not known, or not yet.
+    Unknown,
+}
+
+/// One start of the operating system: from boot to boot another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BootId(pub [u8; 16]);
+
+impl BootId {
+    /// No boot in particular.
+    pub const UNKNOWN: Self = Self([0; 16]);
+}
+
+/// A moment, as both clocks show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Milliseconds since 1970, by the wall clock; 0 for anything earlier.
+    pub wall: u64,
+    /// Milliseconds since boot.
+    pub boot: u64,
+}
+
+impl Stamp {
+    /// The wall clock's distance from the time since boot, in milliseconds.
+    pub fn offset(self) -> i64 {
+        self.wall.wrapping_sub(self.boot).cast_signed()
+    }
+
+    /// Whether the wall clock has been set.
+    pub fn is_set(self) -> bool {
+        self.wall >= CLOCK_WAS_SET
+    }
+}
+
+/// Where time comes from.
+pub trait Source: Send + Sync {
+    /// Milliseconds since 1970, by the wall clock; 0 for anything earlier.
+    fn wall(&self) -> u64;
+    /// Milliseconds since boot, sleep included. Never steps.
+    fn boot(&self) -> u64;
+    /// Which boot this is; [`BootId::UNKNOWN`] if the system does not say.
+    fn boot_id(&self) -> BootId;
+}
+
+/// The clock. Clones share it.
+#[derive(Clone)]
+pub struct Clock {
+    source: Arc<dyn Source>,
+    /// The offset of the last stretch in which the clock was not set.
+    unset: Arc<Mutex<Option<i64>>>,
+}
+
+impl Clock {
+    /// The system's clocks.
+    pub fn system() -> Self {
+        Self::with(System)
+    }
+
+    /// Clocks of the caller's choice.
+    pub fn with(source: impl Source + 'static) -> Self {
+        let clock = Self { source: Arc::new(source), unset: Arc::default() };
+        clock.look();
+        clock
+    }
+
+    /// What the wall clock shows.
+    pub fn now(&self) -> SystemTime {
+        time(self.look().wall)
+    }
+
+    /// Whether the wall clock has been set.
+    pub fn is_set(&self) -> bool {
+        self.look().is_set()
+    }
+
+    /// Puts a time right that was taken before the clock was set, if it has been set since. Any
+    /// other time comes back as it is.
+    pub fn settle(&self, taken_at: SystemTime) -> SystemTime {
+        let now = self.look();
+        let taken = millis(taken_at);
+        match *self.unset.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(unset) if now.is_set() && taken < CLOCK_WAS_SET => {
+                let by = now.offset().saturating_sub(unset);
+                // What lies ahead of now was not taken by the clock that was watched.
+                time(taken.saturating_add_signed(by).min(now.wall))
+            }
+            _ => taken_at,
+        }
+    }
+
+    /// Both clocks.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { wall: self.source.wall(), boot: self.source.boot() }
+    }
+
+    /// The wall clock alone, in milliseconds since 1970.
+    pub fn wall(&self) -> u64 {
+        self.source.wall()
+    }
+
+    /// Which boot this is.
+    pub fn boot_id(&self) -> BootId {
+        self.source.boot_id()
+    }
+
+    /// Looks at both clocks, and remembers the one that is not set.
+    fn look(&self) -> Stamp {
+        let stamp = self.stamp();
+        if !stamp.is_set() {
+            *self.unset.lock().unwrap_or_else(PoisonError::into_inner) = Some(stamp.offset());
+        }
+        stamp
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.stamp()).finish()
+    }
+}
+
+/// Milliseconds since 1970; 0 for anything earlier.
+pub fn millis(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The time that many milliseconds after 1970. What no clock can show is shown as 1970.
+pub fn time(millis: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Linux.
+struct System;
+
+impl Source for System {
+    fn wall(&self) -> u64 {
+        read(ClockId::Realtime)
+    }
+
+    fn boot(&self) -> u64 {
+        read(ClockId::Boottime)
+    }
+
+    fn boot_id(&self) -> BootId {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        parse_boot_id(&text).unwrap_or(BootId::UNKNOWN)
+    }
+}
+
+fn read(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let (Ok(secs), Ok(nanos)) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec)) else { return 0 };
+    secs.saturating_mul(1000) + nanos / 1_000_000
+}
+
+/// A UUID as the kernel writes it.
+fn parse_boot_id(text: &str) -> Option<BootId> {
+    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
+    (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok())?.map(|id| BootId(id.to_be_bytes()))
+}
+
+/// A clock for tests, moved by hand.
+#[cfg(test)]
+pub mod pretend {
+    use super::*;
+
+    /// Shares its hands with the [`Clock`] made from it.
+    #[derive(Clone)]
+    pub struct Pretend(Arc<Mutex<(Stamp, BootId)>>);
+
+    impl Pretend {
+        /// A box that has just been switched on, its wall clock showing `wall`.
+        pub fn booted(boot: u8, wall: u64) -> Self {
+            Self(Arc::new(Mutex::new((Stamp { wall, boot: 5000 }, BootId([boot; 16])))))
+        }
+
+        /// The clock with these hands.
+        pub fn clock(&self) -> Clock {
+            Clock::with(self.clone())
+        }
+
+        /// Lets time pass.
+        pub fn pass(&self, millis: u64) {
+            let mut hands = self.0.lock().unwrap();
+            hands.0.wall += millis;
+            hands.0.boot += millis;
+        }
+
+        /// Sets the wall clock.
+        pub fn set(&self, wall: u64) {
+            self.0.lock().unwrap().0.wall = wall;
+        }
+
+        /// What the wall clock shows, in milliseconds since 1970.
+        pub fn wall(&self) -> u64 {
+            self.0.lock().unwrap().0.wall
+        }
+    }
+
+    impl Source for Pretend {
+        fn wall(&self) -> u64 {
+            self.0.lock().unwrap().0.wall
+        }
+
+        fn boot(&self) -> u64 {
+            self.0.lock().unwrap().0.boot
+        }
+
+        fn boot_id(&self) -> BootId {
+            self.0.lock().unwrap().1
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pretend::Pretend;
+    use super::*;
+
+    const NOW: u64 = 1_795_000_000_000;
+
+    #[test]
+    fn a_reading_taken_before_the_clock_was_set_is_put_right_afterwards() {
+        let hands = Pretend::booted(1, 30_000);
+        let clock = hands.clock();
+        assert!(!clock.is_set());
+        hands.pass(10_000);
+        let taken_at = clock.now();
+        hands.pass(2000);
+        assert_eq!(clock.settle(taken_at), taken_at, "nothing better is known yet");
+        hands.set(NOW);
+        assert!(clock.is_set());
+        assert_eq!(millis(clock.settle(taken_at)), NOW - 2000);
+        assert_eq!(clock.settle(time(NOW - 500)), time(NOW - 500));
+    }
+
+    #[test]
+    fn without_having_seen_the_unset_clock_nothing_is_made_up() {
+        let clock = Pretend::booted(1, NOW).clock();
+        assert_eq!(clock.settle(time(40_000)), time(40_000));
+    }
+
+    #[test]
+    fn times_survive_the_way_to_disk_and_back() {
+        assert_eq!(millis(time(1_795_219_869_123)), 1_795_219_869_123);
+        assert_eq!(millis(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), 0);
+        let _ = time(u64::MAX);
+    }
+
+    #[test]
+    fn the_system_has_both_clocks_and_says_which_boot_it_is() {
+        let clock = Clock::system();
+        let (first, second) = (clock.stamp(), clock.stamp());
+        assert!(first.boot > 0 && second.boot >= first.boot);
+        assert_ne!(clock.boot_id(), BootId::UNKNOWN);
+        assert_eq!(clock.boot_id(), clock.boot_id());
+        assert_eq!(parse_boot_id("00000000-0000-0000-0000-0000000000ff\n").unwrap().0[15], 255);
+        assert_eq!(parse_boot_id("garbage"), None);
+    }
+}
