@@ -129,8 +129,8 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
 
     let mut uplink_tasks = Stage::new();
     let mut uplink_ends = Vec::new();
-    for uplink in uplinks {
-        let (end, task) = uplink.start(uplink_tasks.stop.clone());
+    for (uplink, keyring) in uplinks {
+        let (end, task) = uplink.start(keyring, uplink_tasks.stop.clone());
         uplink_ends.push(end);
         uplink_tasks.tasks.spawn(task);
     }

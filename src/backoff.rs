@@ -42,6 +42,11 @@ impl Backoff {
         }
     }
 
+    /// Forgets the failures so far.
+    pub fn forget(&mut self) {
+        self.failures = 0;
+    }
+
     fn ceiling(&self) -> Duration {
         self.first.saturating_mul(1 << self.failures.min(16)).min(self.most)
     }

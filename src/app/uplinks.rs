@@ -7,14 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tracing::info;
+use wharf_contract::settings::FilePath;
 
 use crate::config::Site;
-use crate::config::site::{self, Protocol, WhenFull};
+use crate::config::site::{self, Protocol, TlsVersion, WhenFull};
 use crate::downlink::Ask;
 use crate::queue::disk::{Disk, Kind};
 use crate::queue::{self, Queue};
 use crate::topics::Topics;
-use crate::uplink::{self, Options, TlsFiles, Uplink};
+use crate::uplink::{self, Keyring, Options, Sources, TlsSettings, Uplink};
 
 /// How long a connect may take: DNS, TCP, TLS and MQTT together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,14 +36,14 @@ pub fn open_queues(site: &Site, state_dir: &Path) -> anyhow::Result<Vec<(Arc<str
     Ok(queues)
 }
 
-/// Reads each uplink's certificates, to see whether that works.
+/// Reads each uplink's password and certificates, to see whether that works.
 ///
 /// # Errors
 ///
 /// A file that cannot be read or does not hold what it should.
 pub fn preflight(site: &Site) -> anyhow::Result<()> {
-    for (name, settings) in site.uplinks.iter().filter(|(_, settings)| settings.url.tls) {
-        uplink::client_config(&tls_files(settings)).with_context(|| format!("uplink {name}"))?;
+    for (name, settings) in site.uplinks.iter() {
+        sources(settings).read(None).with_context(|| format!("uplink {name}"))?;
     }
     Ok(())
 }
@@ -54,52 +55,48 @@ pub fn make(
     queue: &Queue,
     topics: &Topics,
     asks: &mpsc::Sender<Ask>,
-) -> anyhow::Result<Uplink> {
+) -> anyhow::Result<(Uplink, Keyring)> {
     let settings = site.uplinks.get(name).context("an uplink without settings")?;
-    let tls = match settings.url.tls {
-        true => Some(uplink::client_config(&tls_files(settings)).with_context(|| format!("uplink {name}"))?),
-        false => None,
-    };
+    let keyring = Keyring::new(name.clone(), sources(settings)).with_context(|| format!("uplink {name}"))?;
     let options = Options {
         protocol: match settings.protocol {
             Protocol::V5 => uplink::Protocol::V5,
             Protocol::V311 => uplink::Protocol::V311,
         },
-        host: settings.url.host.clone(),
-        port: settings.url.port,
         client_id: settings.client_id(topics.gateway(), name),
-        credentials: credentials(settings),
         keep_alive: settings.keep_alive.get(),
-        tls,
         will: uplink::will(topics),
         window: settings.in_flight.get(),
         session_expiry: settings.command_age.get(),
         connect_timeout: CONNECT_TIMEOUT,
     };
-    Ok(Uplink {
+    let uplink = Uplink {
         name: name.clone(),
-        url: settings.url.to_string(),
+        urls: settings.url.iter().map(|url| url.value.clone()).collect(),
+        return_after: settings.return_after.get(),
         options,
         command_age: settings.command_age.get(),
         queue: queue.clone(),
         topics: topics.clone(),
         asks: asks.clone(),
-    })
+    };
+    Ok((uplink, keyring))
 }
 
-/// A password alone is allowed in MQTT 5; it then goes with an empty user name.
-fn credentials(settings: &site::Uplink) -> Option<(String, String)> {
-    let password = settings.password.as_ref().map(|secret| secret.expose().to_owned());
-    match (&settings.username, password) {
-        (None, None) => None,
-        (user, password) => Some((user.clone().unwrap_or_default(), password.unwrap_or_default())),
+/// Where password and certificates come from.
+fn sources(settings: &site::Uplink) -> Sources {
+    let path = |file: &Option<FilePath>| file.as_ref().map(|file| file.as_path().to_owned());
+    let given = |tls: &site::Tls| TlsSettings {
+        ca: path(&tls.ca),
+        identity: path(&tls.cert).zip(path(&tls.key)),
+        alpn: tls.alpn.iter().map(|protocol| protocol.0.clone()).collect(),
+        only_1_3: tls.min_version == TlsVersion::V13,
+    };
+    Sources {
+        username: settings.username.clone(),
+        password: settings.password.clone(),
+        tls: settings.any_tls().then(|| settings.tls.as_ref().map(given).unwrap_or_default()),
     }
-}
-
-fn tls_files(settings: &site::Uplink) -> TlsFiles {
-    let Some(tls) = &settings.tls else { return TlsFiles::default() };
-    let path = |file: &Option<wharf_contract::settings::FilePath>| file.as_ref().map(|file| file.as_path().to_owned());
-    TlsFiles { ca: path(&tls.ca), identity: path(&tls.cert).zip(path(&tls.key)) }
 }
 
 fn queue_settings(settings: &site::Queue, dir: &Path) -> queue::Settings {

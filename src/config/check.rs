@@ -181,7 +181,10 @@ fn client_ids(site: &Site, problems: &mut Vec<Problem>) {
     for entry in site.uplinks.entries() {
         let (name, uplink) = (&entry.name, &entry.value);
         let id = uplink.client_id(&site.gateway, &name.value);
-        let Some(first) = seen.insert((uplink.url.value.clone(), id.clone()), &name.value) else { continue };
+        let shared: Vec<_> =
+            uplink.url.iter().filter_map(|url| seen.insert((url.value.clone(), id.clone()), &name.value)).collect();
+        // An uplink may name a URL twice. That is a mistake of its own, and not told here again.
+        let Some(first) = shared.into_iter().find(|first| **first != name.value) else { continue };
         let (span, path) = match &uplink.client_id {
             Some(id) => (id.span, id.path.clone()),
             None => (name.span, name.path.clone()),

@@ -47,7 +47,7 @@ pub fn read(text: &str, path: &Path, secrets: SecretResolver) -> Result<Site, Si
     }
 }
 
-/// Hides literal values whose key says that they are secrets, and URLs with a login in them,
+/// Hides literal values whose key says that they are secrets, and URLs with a login or a query in them,
 /// wherever they stand: what is wrong with the file may be that they stand in a wrong place.
 fn hide_what_sounds_secret(entries: &[Entry], cx: &mut Context) {
     for entry in entries {
@@ -64,7 +64,7 @@ fn hide_inside(value: &Node, cx: &mut Context) {
     match &value.kind {
         NodeKind::Mapping(entries) => hide_what_sounds_secret(entries, cx),
         NodeKind::Sequence(items) => items.iter().for_each(|item| hide_inside(item, cx)),
-        NodeKind::Scalar { text, .. } if text.contains("://") && text.contains('@') => cx.hide(value.span),
+        NodeKind::Scalar { text, .. } if text.contains("://") && text.contains(['@', '?']) => cx.hide(value.span),
         NodeKind::Scalar { .. } => {}
     }
 }
@@ -77,14 +77,7 @@ fn is_reference(text: &str) -> bool {
 /// Opens `file:name` or `env:NAME`. The error names it, and never says what was in it.
 fn open_secret(reference: &str, directory: &Path) -> Result<String, String> {
     match reference.split_once(':') {
-        Some(("file", name)) => {
-            let path = directory.join(name);
-            let bytes = read_bounded(&path, LARGEST_SECRET).map_err(|why| format!("{}: {why}", path.display()))?;
-            let text = String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8 text", path.display()))?;
-            // Editors and `echo` end a file with a line end that is no part of the secret.
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
-        }
+        Some(("file", name)) => read_secret(&directory.join(name)),
         Some(("env", name)) => std::env::var(name).map_err(|error| match error {
             std::env::VarError::NotPresent => format!("the environment variable {name} is not set"),
             std::env::VarError::NotUnicode(_) => format!("the environment variable {name} is not UTF-8 text"),
@@ -93,7 +86,17 @@ fn open_secret(reference: &str, directory: &Path) -> Result<String, String> {
     }
 }
 
-fn read_bounded(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+/// Reads a secret's file. The error names it, and never says what was in it.
+pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
+    let bytes = read_bounded(path, LARGEST_SECRET).map_err(|why| format!("{}: {why}", path.display()))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{}: not UTF-8 text", path.display()))?;
+    // Editors and `echo` end a file with a line end that is no part of the secret.
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// Reads a file of at most `largest` bytes. The error says why not, without the file's name.
+pub(crate) fn read_bounded(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
     let words = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "no permission to read it".to_owned(),

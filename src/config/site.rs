@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use wharf_contract::settings::{
-    ByteSize, Context, FilePath, Name, Named, Node, Period, Ranged, Schema, Secret, Setting, Spanned, Typed,
+    ByteSize, Context, FilePath, Name, Named, Node, OneOrMany, Period, Ranged, Schema, Secret, Setting, Spanned, Typed,
 };
 use wharf_contract::{setting_enum, settings};
 
@@ -37,8 +37,12 @@ settings! {
 settings! {
     /// A broker upstream, and how messages get there.
     pub struct Uplink {
-        /// Where it is: mqtt://host:1883, or mqtts://host:8883 for an encrypted connection.
-        url: Spanned<BrokerUrl>,
+        /// Where it is: mqtt://host:1883, mqtts://host:8883 for an encrypted connection, or ws:// and
+        /// wss:// through a web server. A list is tried in order.
+        url: OneOrMany<Spanned<BrokerUrl>>,
+        /// With a list of URLs: how long another than the first is used before the gateway looks
+        /// whether those before it are back.
+        return_after: Period<1_000, 604_800_000> = Period::secs(600),
         /// The version of MQTT.
         protocol: Protocol = Protocol::V5,
         /// The MQTT client id. Without it: wharf-<gateway>-<uplink>.
@@ -60,9 +64,7 @@ settings! {
         queue: Queue = Queue::default(),
     }
     check: |this, node, cx| {
-        if this.tls.is_some() && !this.url.tls {
-            cx.field_problem(node, "tls", "certificates without encryption").help("write mqtts:// in the URL");
-        }
+        urls(this, node, cx);
         if this.password.is_some() && this.username.is_none() && this.protocol == Protocol::V311 {
             cx.field_problem(node, "password", "MQTT 3.1.1 knows no password without a username");
         }
@@ -85,7 +87,8 @@ setting_enum! {
 }
 
 settings! {
-    /// Certificates, as PEM files.
+    /// How the connection is encrypted. Certificates are PEM files; renewed ones are used without a
+    /// restart.
     pub struct Tls {
         /// Whom to trust, in place of the system's certificates.
         ca: Option<FilePath> = None,
@@ -93,8 +96,22 @@ settings! {
         cert: Option<FilePath> = None,
         /// The key to it.
         key: Option<FilePath> = None,
+        /// What the broker is told is spoken inside (ALPN), where it asks: x-amzn-mqtt-ca, mqtt.
+        alpn: Vec<AlpnProtocol> = Vec::new(),
+        /// The oldest version of TLS that will do.
+        min_version: TlsVersion = TlsVersion::V12,
     }
     together: [cert, key];
+}
+
+setting_enum! {
+    /// A version of TLS.
+    pub enum TlsVersion {
+        /// TLS 1.2.
+        V12 = "1.2",
+        /// TLS 1.3.
+        V13 = "1.3",
+    }
 }
 
 settings! {
@@ -189,12 +206,55 @@ settings! {
     }
 }
 
+/// What is wrong with an uplink's URLs as a whole.
+fn urls(uplink: &Uplink, node: &Node, cx: &mut Context) {
+    for (index, url) in uplink.url.iter().enumerate() {
+        if uplink.url[..index].iter().any(|before| before.value == url.value) {
+            cx.problem(url.span, format!("{} is here twice", url.value)).path.clone_from(&url.path);
+        }
+    }
+    let encrypted = uplink.url.iter().filter(|url| url.tls).count();
+    if uplink.tls.is_some() && encrypted == 0 {
+        cx.field_problem(node, "tls", "certificates without encryption").help("write mqtts:// in the URL");
+    }
+    if uplink.password.is_some() && (1..uplink.url.len()).contains(&encrypted) {
+        cx.field_problem(node, "url", "where the encrypted broker is blocked, the password would go unencrypted")
+            .help("write mqtts:// or wss:// in each, or make two uplinks of it");
+    }
+}
+
 impl Uplink {
+    /// Whether any of its connections is encrypted.
+    pub fn any_tls(&self) -> bool {
+        self.url.iter().any(|url| url.tls)
+    }
+
     /// The MQTT client id: as written, or made from the names.
     pub fn client_id(&self, gateway: impl std::fmt::Display, uplink: impl std::fmt::Display) -> String {
         match &self.client_id {
             Some(id) => id.value.clone(),
             None => format!("wharf-{gateway}-{uplink}"),
+        }
+    }
+}
+
+/// The name of a protocol inside TLS: 1 to 255 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlpnProtocol(pub String);
+
+impl Setting for AlpnProtocol {
+    fn schema() -> Schema {
+        json!({ "type": "string", "pattern": "^[!-~]{1,255}$" })
+    }
+
+    fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
+        match node.typed() {
+            Some(Typed::Text(text))
+                if (1..=255).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic()) =>
+            {
+                Some(Self(text.to_owned()))
+            }
+            _ => cx.unexpected(node, "the name of a protocol such as x-amzn-mqtt-ca"),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use serde_json::json;
 use wharf_contract::settings::{Context, HostPort, Node, Schema, Setting, Typed};
 
-/// `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out.
+/// Where a broker is: `mqtt://host:1883`, `mqtts://host:8883`, or through a web server
+/// `ws://host:80/mqtt` and `wss://host:443/mqtt`. Port and path may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BrokerUrl {
     /// Whether the connection is encrypted.
@@ -14,7 +15,12 @@ pub struct BrokerUrl {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// The path of a web socket, with its slash; `None` for plain MQTT.
+    pub web_socket: Option<String>,
 }
+
+/// The path that brokers listen on for web sockets unless told otherwise.
+const USUAL_PATH: &str = "/mqtt";
 
 impl BrokerUrl {
     /// Reads a URL; the error says what is wrong, and what could be done about it.
@@ -22,10 +28,11 @@ impl BrokerUrl {
         let example = || Some("write mqtt://host:1883, or mqtts://host:8883 for an encrypted connection".to_owned());
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| ("a URL begins with mqtt://".to_owned(), example()))?;
-        let tls = match scheme {
-            "mqtt" => false,
-            "mqtts" => true,
-            "ws" | "wss" => return Err((format!("{scheme}:// is not supported yet"), example())),
+        let (tls, web_socket) = match scheme {
+            "mqtt" => (false, false),
+            "mqtts" => (true, false),
+            "ws" => (false, true),
+            "wss" => (true, true),
             _ => return Err((format!("`{scheme}` is not a protocol that reaches an MQTT broker"), example())),
         };
         // The text is not repeated: there may be a password in it.
@@ -33,40 +40,68 @@ impl BrokerUrl {
             let help = "use username: and password:, the latter as ${file:name} or ${env:NAME}";
             return Err(("a user or password cannot stand in the URL".into(), Some(help.into())));
         }
-        let address = rest.strip_suffix('/').unwrap_or(rest);
-        if address.contains(['/', '?', '#']) {
+        let (address, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let path = match (web_socket, path) {
+            (false, "" | "/") => None,
+            (true, "") => Some(USUAL_PATH.to_owned()),
+            (true, path) if path.chars().all(may_stand_in_a_path) => Some(path.to_owned()),
+            (true, _) => return Err(("the path of a web socket is plain, without ? or #".into(), None)),
+            (false, _) => return Err(("the URL of a broker ends with its port".into(), example())),
+        };
+        if address.contains(['?', '#']) {
             return Err(("the URL of a broker ends with its port".into(), example()));
         }
-        let (host, port) = if tls {
-            HostPort::<8883>::parse(address).map(|address| (address.host().to_owned(), address.port()))
-        } else {
-            HostPort::<1883>::parse(address).map(|address| (address.host().to_owned(), address.port()))
-        }
-        .map_err(|why| (why, None))?;
-        Ok(Self { tls, host, port })
+        let (host, port) = match (web_socket, tls) {
+            (false, false) => host_port::<1883>(address),
+            (false, true) => host_port::<8883>(address),
+            (true, false) => host_port::<80>(address),
+            (true, true) => host_port::<443>(address),
+        }?;
+        Ok(Self { tls, host, port, web_socket: path })
     }
+
+    /// Host and port, as they are dialled.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn host_port<const DEFAULT: u16>(address: &str) -> Result<(String, u16), (String, Option<String>)> {
+    match HostPort::<DEFAULT>::parse(address) {
+        Ok(parsed) => Ok((parsed.host().to_owned(), parsed.port())),
+        Err(why) => Err((why, None)),
+    }
+}
+
+fn may_stand_in_a_path(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "/._~!$&'()*+,;=:%-".contains(letter)
 }
 
 /// The URL in full, with its port.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        let scheme = match (self.web_socket.is_some(), self.tls) {
+            (false, false) => "mqtt",
+            (false, true) => "mqtts",
+            (true, false) => "ws",
+            (true, true) => "wss",
+        };
+        write!(f, "{scheme}://{}{}", self.address(), self.web_socket.as_deref().unwrap_or_default())
     }
 }
 
 impl Setting for BrokerUrl {
     fn schema() -> Schema {
-        json!({ "type": "string", "pattern": "^mqtts?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?/?$" })
+        json!({ "type": "string", "pattern": "^(mqtts?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?/?|wss?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?(/[A-Za-z0-9/._~!$&'()*+,;=:%-]*)?)$" })
     }
 
     fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
         let Some(Typed::Text(text)) = node.typed() else {
-            return cx.unexpected(node, "one URL such as mqtts://broker.example.com:8883");
+            return cx.unexpected(node, "a URL such as mqtts://broker.example.com:8883");
         };
         match Self::parse(text) {
             Ok(url) => Some(url),
@@ -88,11 +123,23 @@ mod tests {
         check("mqtt://a.example", "mqtt://a.example:1883");
         check("mqtts://a.example/", "mqtts://a.example:8883");
         check("mqtts://[::1]:1", "mqtts://[::1]:1");
+        check("ws://a.example", "ws://a.example:80/mqtt");
+        check("wss://a.example:8443/", "wss://a.example:8443/");
+        check("wss://[::1]/broker/ws", "wss://[::1]:443/broker/ws");
     }
 
     #[test]
     fn what_is_not_an_address_is_refused_without_repeating_a_password() {
-        for text in ["a.example", "http://a", "wss://a", "mqtt://", "mqtt://a/b", "mqtt://a:0", "mqtt://u:hunter2@a"] {
+        for text in [
+            "a.example",
+            "http://a",
+            "mqtt://",
+            "mqtt://a/b",
+            "mqtt://a:0",
+            "wss://a/b?token=hunter2",
+            "ws:///mqtt",
+            "mqtt://u:hunter2@a",
+        ] {
             let (message, help) = BrokerUrl::parse(text).unwrap_err();
             assert!(!format!("{message}{help:?}").contains("hunter2"), "{text}");
         }

@@ -1,20 +1,23 @@
-//! The MQTT client crates, behind one face. This file and its two children alone know them.
+//! The MQTT client crates, behind one face. This file and its children alone know them.
 //!
 //! MQTT 3.1.1 and 5 are two crates of one family with the same shape. What differs is in
-//! [`v4`] and [`v5`]; what the session needs of either is here. The library's own memory of
+//! [`v4`] and [`v5`]; what the session needs of either is here; [`error`] puts failures in words. The library's own memory of
 //! unacknowledged publications is thrown away with every connection: the queue on disk decides
 //! what is unsent.
 
+mod error;
 mod v4;
 mod v5;
 
-use std::error::Error;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
+pub use error::{Cause, ConnectionError, TAKEN_OVER};
+
+use super::keyring::Keys;
+use crate::config::url::BrokerUrl;
 use crate::message::Message;
 
 /// The largest packet that is accepted from a broker: commands are small.
@@ -34,23 +37,15 @@ pub enum Protocol {
     V5,
 }
 
-/// What a connection needs to know.
+/// What is the same at every connect.
 #[derive(Clone)]
 pub struct Options {
     /// 3.1.1 or 5.
     pub protocol: Protocol,
-    /// The broker's host name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
     /// The same at every connect, so that the broker knows the session again.
     pub client_id: String,
-    /// User name and password.
-    pub credentials: Option<(String, String)>,
     /// How often the connection is probed when nothing else is sent.
     pub keep_alive: Duration,
-    /// TLS, if the URL says so.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// What the broker publishes, retained, when the connection is lost.
     pub will: Message,
     /// The most publications under way.
@@ -59,6 +54,23 @@ pub struct Options {
     pub session_expiry: Duration,
     /// How long a connect may take.
     pub connect_timeout: Duration,
+}
+
+/// What may be another at the next connect.
+#[derive(Clone)]
+pub struct Aim {
+    /// Where the broker is.
+    pub url: BrokerUrl,
+    /// What it is shown.
+    pub keys: Keys,
+}
+
+impl Aim {
+    /// How to encrypt, if the URL says so. Both crates share the type.
+    fn tls(&self) -> Option<rumqttc_v5::TlsConfiguration> {
+        let config = self.keys.tls.clone().filter(|_| self.url.tls)?;
+        Some(rumqttc_v5::TlsConfiguration::Rustls(config))
+    }
 }
 
 /// What a connection has to say.
@@ -95,6 +107,28 @@ pub struct Connected {
     pub receive_maximum: Option<u16>,
     /// The largest packet it takes, in bytes.
     pub largest_packet: Option<u32>,
+    /// Whether it keeps retained messages. What is published with the flag all the same ends the
+    /// connection.
+    pub retain_available: bool,
+    /// The highest QoS it takes.
+    pub maximum_qos: u8,
+}
+
+/// What goes with a publication beside the message itself. MQTT 3.1.1 has no place for any of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras<'a> {
+    /// How long it is worth delivering to those who are away; counted in whole seconds, rounded up.
+    pub expires_in: Option<Duration>,
+    /// Names and values for whoever reads it.
+    pub user_properties: &'a [(&'static str, &'a str)],
+}
+
+impl Extras<'_> {
+    /// The expiry as it is sent.
+    pub fn expiry_seconds(&self) -> Option<u32> {
+        let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        self.expires_in.map(|time| u32::try_from(whole(time)).unwrap_or(u32::MAX))
+    }
 }
 
 /// A publication for us.
@@ -118,11 +152,6 @@ pub struct Incoming {
     pub correlation: Option<Bytes>,
 }
 
-/// A connection that failed, in words.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectionError(pub String);
-
 /// The library has no room for another request. Its room is larger than the window, so this means
 /// that the connection is being torn down.
 #[derive(Debug)]
@@ -138,58 +167,86 @@ pub enum Sender {
 }
 
 /// The half that connects, keeps the connection alive and receives.
-pub enum Connection {
-    /// MQTT 3.1.1.
+pub struct Connection {
+    library: Library,
+    aim: Aim,
+    /// Where the last connection that came about led to.
+    connected_to: Option<BrokerUrl>,
+    connected_since: Option<Instant>,
+}
+
+enum Library {
     V4(Box<v4::Connection>),
-    /// MQTT 5.
     V5(Box<v5::Connection>),
 }
 
 impl Connection {
     /// A connection that is not made yet.
-    pub fn new(options: Options) -> Self {
-        match options.protocol {
-            Protocol::V311 => Self::V4(Box::new(v4::Connection::new(options))),
-            Protocol::V5 => Self::V5(Box::new(v5::Connection::new(options))),
-        }
+    pub fn new(options: Options, aim: Aim) -> Self {
+        let library = match options.protocol {
+            Protocol::V311 => Library::V4(Box::new(v4::Connection::new(options))),
+            Protocol::V5 => Library::V5(Box::new(v5::Connection::new(options))),
+        };
+        Self { library, aim, connected_to: None, connected_since: None }
+    }
+
+    /// Has the next [`Self::start_over`] lead to this broker, with these keys.
+    pub fn aim(&mut self, aim: Aim) {
+        self.aim = aim;
+    }
+
+    /// Where it leads to.
+    pub fn url(&self) -> &BrokerUrl {
+        &self.aim.url
+    }
+
+    /// For how long it has been connected since the last [`Self::start_over`]; `None` if the broker
+    /// has not let us in.
+    pub fn connected_for(&self) -> Option<Duration> {
+        self.connected_since.map(|since| since.elapsed())
     }
 
     /// Forgets the last connection and whatever the library still holds for it. `clean`: have the
-    /// broker forget, too, what it kept for us.
+    /// broker forget, too, what it kept for us. So does another broker than the last one: what it
+    /// kept is from an earlier time.
     pub async fn start_over(&mut self, clean: bool) -> Result<(), ConnectionError> {
-        match self {
-            Self::V4(connection) => connection.start_over(clean).await,
-            Self::V5(connection) => {
-                connection.start_over(clean);
-                Ok(())
-            }
+        self.connected_since = None;
+        let clean = clean || self.connected_to.as_ref() != Some(&self.aim.url);
+        match &mut self.library {
+            Library::V4(connection) => connection.start_over(&self.aim, clean).await,
+            Library::V5(connection) => connection.start_over(&self.aim, clean),
         }
     }
 
     /// The half that sends, for the connection begun by the last [`Self::start_over`].
     pub fn sender(&self) -> Sender {
-        match self {
-            Self::V4(connection) => Sender::V4(connection.sender()),
-            Self::V5(connection) => Sender::V5(connection.sender()),
+        match &self.library {
+            Library::V4(connection) => Sender::V4(connection.sender()),
+            Library::V5(connection) => Sender::V5(connection.sender()),
         }
     }
 
     /// What happens next. Connects when there is no connection. Not to be dropped half-way: a
     /// packet being written would be cut.
     pub async fn next(&mut self) -> Result<Happening, ConnectionError> {
-        match self {
-            Self::V4(connection) => connection.next().await,
-            Self::V5(connection) => connection.next().await,
+        let happening = match &mut self.library {
+            Library::V4(connection) => connection.next().await,
+            Library::V5(connection) => connection.next().await,
+        }?;
+        if matches!(happening, Happening::Connected(_)) {
+            self.connected_to = Some(self.aim.url.clone());
+            self.connected_since = Some(Instant::now());
         }
+        Ok(happening)
     }
 }
 
 impl Sender {
     /// Hands a publication to the library.
-    pub fn publish(&self, message: &Message) -> Result<(), Full> {
+    pub fn publish(&self, message: &Message, extras: &Extras) -> Result<(), Full> {
         match self {
             Self::V4(sender) => sender.publish(message),
-            Self::V5(sender) => sender.publish(message),
+            Self::V5(sender) => sender.publish(message, extras),
         }
     }
 
@@ -210,76 +267,60 @@ impl Sender {
     }
 }
 
-/// A connection error in the words of someone who has to mend it.
-fn words(error: &(dyn Error + 'static)) -> ConnectionError {
-    let mut link = Some(error);
-    while let Some(error) = link {
-        if let Some(tls) = tls_error(error) {
-            return ConnectionError(tls_words(tls));
-        }
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && let Some(words) = io_words(io)
-        {
-            return ConnectionError(words.to_owned());
-        }
-        link = error.source();
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A connection to a server of the test's that sends this CONNACK.
+    async fn connect(connack: &[u8]) -> (Connection, Connected, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = Options {
+            protocol: Protocol::V5,
+            client_id: "gw1".into(),
+            keep_alive: Duration::from_secs(30),
+            will: Message::new("state", "offline"),
+            window: 10,
+            session_expiry: Duration::ZERO,
+            connect_timeout: Duration::from_secs(10),
+        };
+        let url = BrokerUrl::parse(&format!("mqtt://{}", listener.local_addr().unwrap())).unwrap();
+        let mut connection = Connection::new(options, Aim { url, keys: Keys::default() });
+        connection.start_over(true).await.unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1000]).await.unwrap() > 0);
+            stream.write_all(connack).await.unwrap();
+            stream
+        };
+        let (happened, stream) = tokio::join!(connection.next(), serve);
+        let Ok(Happening::Connected(connected)) = happened else { panic!("{happened:?}") };
+        (connection, connected, stream)
     }
-    ConnectionError(error.to_string())
-}
 
-/// A TLS error arrives as itself or inside an I/O error, whose `source` skips it.
-fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    error.downcast_ref().or_else(|| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
-}
-
-fn tls_words(error: &rustls::Error) -> String {
-    use rustls::{AlertDescription as Alert, CertificateError as Cert, Error as Tls};
-    match error {
-        Tls::InvalidCertificate(Cert::UnknownIssuer) => {
-            "the broker's certificate is not signed by a CA known here: check `tls: ca`".into()
-        }
-        Tls::InvalidCertificate(Cert::NotValidForName | Cert::NotValidForNameContext { .. }) => {
-            "the broker's certificate is for another host name than the one in `url`".into()
-        }
-        Tls::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
-            "the broker's certificate has expired, or this machine's clock is wrong".into()
-        }
-        Tls::InvalidCertificate(Cert::NotValidYet | Cert::NotValidYetContext { .. }) => {
-            "the broker's certificate is not valid yet: this machine's clock is probably wrong".into()
-        }
-        Tls::AlertReceived(Alert::CertificateRequired) => {
-            "the broker asks for a client certificate: set `tls: cert` and `tls: key`".into()
-        }
-        Tls::AlertReceived(Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown) => {
-            "the broker does not accept this gateway's client certificate (`tls: cert`)".into()
-        }
-        Tls::InvalidMessage(_) => "the broker does not speak TLS on this port".into(),
-        other => format!("TLS: {other}"),
+    #[tokio::test]
+    async fn what_the_broker_can_do_is_read_from_its_greeting() {
+        let (_, plain, _stream) = connect(&[0x20, 3, 0, 0, 0]).await;
+        assert!(plain.retain_available && plain.maximum_qos == 2 && plain.receive_maximum.is_none());
+        // Maximum QoS 0, no retain, Receive Maximum 5.
+        let (_, little, _stream) = connect(&[0x20, 10, 0, 0, 7, 0x24, 0, 0x25, 0, 0x21, 0, 5]).await;
+        assert!(!little.retain_available && little.maximum_qos == 0 && little.receive_maximum == Some(5));
     }
-}
 
-fn io_words(error: &io::Error) -> Option<&'static str> {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Some("nothing listens at the broker's address and port"),
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Some("no route to the broker"),
-        io::ErrorKind::TimedOut => Some("the broker did not answer in time"),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-            Some("the broker closed the connection")
+    #[tokio::test]
+    async fn expiry_and_user_properties_go_out_with_a_publication() {
+        let (mut connection, _, mut stream) = connect(&[0x20, 3, 0, 0, 0]).await;
+        let extras = Extras { expires_in: Some(Duration::from_secs(300)), user_properties: &[("replay", "1")] };
+        connection.sender().publish(&Message::new("a", "x"), &extras).unwrap();
+        let mut packet = [0; 26];
+        tokio::select! {
+            read = stream.read_exact(&mut packet) => drop(read.unwrap()),
+            () = async { while connection.next().await.is_ok() {} } => panic!("the connection ended"),
         }
-        io::ErrorKind::UnexpectedEof => Some("the broker closed the connection"),
-        _ => None,
+        let properties = [&[0x02, 0, 0, 1, 44, 0x26, 0, 6][..], b"replay", &[0, 1], b"1"].concat();
+        let body = [&[0, 1][..], b"a", &[0, 1], &[17], &properties, b"x"].concat();
+        assert_eq!(packet[..], [&[0x32, 24][..], &body].concat());
     }
-}
-
-/// Why a broker refused a connection, by the name the library gives the code.
-fn refused(code: &str) -> ConnectionError {
-    ConnectionError(match code {
-        "BadUserNamePassword" => "the broker refused user name or password".into(),
-        "NotAuthorized" => "the broker does not let this gateway in: check user name, password and its rules".into(),
-        "RefusedProtocolVersion" | "UnsupportedProtocolVersion" => {
-            "the broker does not speak this version of MQTT: try `protocol: 3.1.1`".into()
-        }
-        "BadClientId" | "ClientIdentifierNotValid" => "the broker refused the client id".into(),
-        other => format!("the broker refused the connection: {other}"),
-    })
 }

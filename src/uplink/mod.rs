@@ -6,12 +6,17 @@
 //!
 //! `session` is one connection, from the connect to the error that ends it; `inflight` knows which
 //! publication a packet id belongs to; `client` hides the client crates, which are known there
-//! alone; `tls` reads certificates.
+//! alone. `route` decides which URL is tried next and when, `dial` makes the TCP connection,
+//! `keyring` and `tls` read passwords and certificates, and read them again when they change.
 
 mod client;
+mod dial;
 mod inflight;
+mod keyring;
+mod outage;
 mod packet;
 mod received;
+mod route;
 mod session;
 mod tls;
 
@@ -22,28 +27,33 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, error, info, warn};
 
-pub use client::{Incoming, Options, Protocol};
-pub use tls::{TlsFiles, client_config};
+pub use client::{Cause, Extras, Incoming, Options, Protocol};
+pub use keyring::{Keyring, Sources};
+pub use tls::TlsSettings;
 
-use crate::backoff::{Backoff, Jitter};
+use crate::config::url::BrokerUrl;
 use crate::downlink::{Ask, Source};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::topics::Topics;
-use client::Connection;
+use client::{Aim, Connection, ConnectionError};
+use dial::dial;
+use outage::{Fight, Outage};
+use route::{Route, between};
 
-/// The first and the longest wait between connection attempts.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long the broker is left to the other one who uses our client id.
+const PEACE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 
 /// What an uplink is made of.
 pub struct Uplink {
     /// Its name in the site file.
     pub name: Arc<str>,
-    /// The broker, as people write it: for log lines, never with credentials.
-    pub url: String,
+    /// Where the broker is: at least one URL, of which the first is preferred.
+    pub urls: Vec<BrokerUrl>,
+    /// How long another URL than the first is used before those before it are looked for.
+    pub return_after: Duration,
     /// How to connect.
     pub options: Options,
     /// How long an absence may be for the session to be taken up again.
@@ -81,44 +91,131 @@ pub struct UplinkEnd {
     pub name: Arc<str>,
     /// How it is.
     pub state: watch::Receiver<UplinkState>,
+    /// The URL in use, or the one tried last.
+    pub url: watch::Receiver<BrokerUrl>,
     /// What it has counted.
     pub counters: Arc<Counters>,
 }
 
 impl Uplink {
     /// Runs until `stop`, then publishes what is left for a moment, says goodbye and ends.
-    pub fn start(self, stop: CancellationToken) -> (UplinkEnd, impl Future<Output = ()> + Send) {
+    pub fn start(self, keyring: Keyring, stop: CancellationToken) -> (UplinkEnd, impl Future<Output = ()> + Send) {
         let (state, state_seen) = watch::channel(UplinkState::Down);
+        let (url, url_seen) = watch::channel(self.urls[0].clone());
         let counters = Arc::new(Counters::default());
-        let end = UplinkEnd { name: self.name.clone(), state: state_seen, counters: counters.clone() };
-        (end, self.run(stop, state, counters))
+        let end = UplinkEnd { name: self.name.clone(), state: state_seen, url: url_seen, counters: counters.clone() };
+        (end, self.run(keyring, stop, state, url, counters))
     }
 
-    async fn run(self, stop: CancellationToken, state: watch::Sender<UplinkState>, counters: Arc<Counters>) {
-        let mut connection = Connection::new(self.options.clone());
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, Jitter::Full);
+    async fn run(
+        self,
+        mut keyring: Keyring,
+        stop: CancellationToken,
+        state: watch::Sender<UplinkState>,
+        url: watch::Sender<BrokerUrl>,
+        counters: Arc<Counters>,
+    ) {
+        let mut route = Route::new(self.urls.len(), Instant::now());
+        let mut outage = Outage::none(self.urls.len());
         let mut session = session::Session::new(&self, &state, &counters);
+        let mut connection = None;
         loop {
-            let started = Instant::now();
-            let ended = session.run(&mut connection, &stop).await;
-            state.send_replace(UplinkState::Down);
-            let error = match ended {
-                Ok(()) => break,
-                Err(error) => error,
-            };
-            let wait = backoff.next(started.elapsed());
-            warn!(
-                uplink = %self.name, url = self.url, %error,
-                waiting = self.queue.counters().queued,
-                retry_secs = format!("{:.1}", wait.as_secs_f64()),
-                "uplink down; messages wait on disk"
-            );
+            let (index, wait) = route.next(Instant::now());
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
+                // Perhaps we are let in with the new ones.
+                () = keyring.changed() => {}
+            }
+            let aim = Aim { url: self.urls[index].clone(), keys: keyring.keys().await };
+            let connection = connection.get_or_insert_with(|| Connection::new(self.options.clone(), aim.clone()));
+            connection.aim(aim);
+            url.send_replace(connection.url().clone());
+
+            let leave = stop.child_token();
+            let reason = self.reason_to_leave(index, &mut keyring, route.stay(self.return_after), state.subscribe());
+            let (ended, reason) = carry(session.run(connection, &leave), reason, &leave).await;
+            state.send_replace(UplinkState::Down);
+
+            let now = Instant::now();
+            if connection.connected_for().is_some() {
+                route.connected();
+                outage.over();
+            }
+            match (ended, reason) {
+                (_, Some(Reason::NewKeys)) => route.again(index),
+                (_, Some(Reason::EarlierUrl(earlier))) => {
+                    info!(uplink = %self.name, url = %self.urls[earlier], "a preferred broker is back; returning to it");
+                    route.go_back(earlier);
+                }
+                (Ok(()), None) => break,
+                (Err(error), None) => {
+                    let connected_for = connection.connected_for();
+                    route.failed(index, error.cause, connected_for, now);
+                    self.tell(index, &error, outage.is_news(index, &error, now));
+                    let fight = outage.fight(&error, connected_for, now);
+                    if fight == Some(Fight::Certain) {
+                        route.rest(index, between(PEACE.0, PEACE.1), now);
+                    }
+                    self.tell_fight(index, fight);
+                }
             }
         }
         info!(uplink = %self.name, waiting = self.queue.counters().queued, "uplink closed");
+    }
+
+    fn tell(&self, index: usize, error: &ConnectionError, news: bool) {
+        let (uplink, url, waiting) = (&self.name, &self.urls[index], self.queue.counters().queued);
+        if news {
+            warn!(%uplink, %url, %error, waiting, "uplink down; messages wait on disk");
+        } else {
+            debug!(%uplink, %url, %error, waiting, "uplink still down");
+        }
+    }
+
+    fn tell_fight(&self, index: usize, fight: Option<Fight>) {
+        let (uplink, url, client_id) = (&self.name, &self.urls[index], &self.options.client_id);
+        match fight {
+            None => {}
+            Some(Fight::Certain) => error!(
+                %uplink, %url, client_id,
+                "somebody else uses this client id: the broker ends one session for the sake of the other, over and over"
+            ),
+            Some(Fight::Likely) => warn!(
+                %uplink, %url, client_id,
+                "the broker closes each connection soon after it came about; perhaps somebody else uses this client id"
+            ),
+        }
+    }
+
+    /// Waits until there is a better connection to be had than the one there is.
+    async fn reason_to_leave(
+        &self,
+        index: usize,
+        keyring: &mut Keyring,
+        stay: Duration,
+        state: watch::Receiver<UplinkState>,
+    ) -> Reason {
+        tokio::select! {
+            () = keyring.changed() => Reason::NewKeys,
+            earlier = self.earlier_is_back(index, stay, state) => Reason::EarlierUrl(earlier),
+        }
+    }
+
+    /// Waits until a URL that stands before this one takes connections again.
+    async fn earlier_is_back(&self, index: usize, stay: Duration, mut state: watch::Receiver<UplinkState>) -> usize {
+        if index == 0 || state.wait_for(|state| *state == UplinkState::Up).await.is_err() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(stay).await;
+            for (earlier, url) in self.urls[..index].iter().enumerate() {
+                match dial(&url.address()).await {
+                    Ok(_) => return earlier,
+                    Err(error) => debug!(uplink = %self.name, %url, %error, "a preferred broker is not back yet"),
+                }
+            }
+        }
     }
 
     fn birth(&self) -> Message {
@@ -127,6 +224,30 @@ impl Uplink {
 
     fn source(&self) -> Source {
         Source::Uplink(self.name.clone())
+    }
+}
+
+/// Why a connection is left although it works.
+enum Reason {
+    /// There is another password or certificate.
+    NewKeys,
+    /// The URL with this index, which stands before the one in use, takes connections again.
+    EarlierUrl(usize),
+}
+
+/// Runs a connection to its end. When there is a reason to leave it, it is left in good order.
+async fn carry(
+    carrying: impl Future<Output = Result<(), ConnectionError>>,
+    reason: impl Future<Output = Reason>,
+    leave: &CancellationToken,
+) -> (Result<(), ConnectionError>, Option<Reason>) {
+    tokio::pin!(carrying);
+    tokio::select! {
+        ended = &mut carrying => (ended, None),
+        reason = reason => {
+            leave.cancel();
+            (carrying.await, Some(reason))
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! How large a packet becomes, known before it is sent. Pure.
 
+use super::client::Extras;
 use crate::message::{Message, Qos};
 
 /// The size of a PUBLISH packet of MQTT 5, the only version in which a broker tells its limit.
-pub fn publish_size(message: &Message) -> usize {
+pub fn publish_size(message: &Message, extras: &Extras) -> usize {
     let id = if message.qos == Qos::AtMostOnce { 0 } else { 2 };
-    let properties = message.correlation.as_ref().map_or(0, |data| 3 + data.len());
+    let correlation = message.correlation.as_ref().map_or(0, |data| 3 + data.len());
+    let expiry = if extras.expires_in.is_some() { 5 } else { 0 };
+    let user: usize = extras.user_properties.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
+    let properties = correlation + expiry + user;
     let body = 2 + message.topic.len() + id + length_of_length(properties) + properties + message.payload.len();
     1 + length_of_length(body) + body
 }
@@ -22,12 +26,15 @@ fn length_of_length(length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Lengths counted by hand from the standard: fixed header, topic, packet id, properties.
     #[test]
     fn the_size_of_a_packet_is_known_to_the_byte() {
-        let check = |message: Message, expected: usize| assert_eq!(publish_size(&message), expected, "{message:?}");
+        let size = |message: &Message| publish_size(message, &Extras::default());
+        let check = |message: Message, expected: usize| assert_eq!(size(&message), expected, "{message:?}");
         check(Message::new("a/b", "xyz"), 1 + 1 + (2 + 3) + 2 + 1 + 3);
         check(Message { qos: Qos::AtMostOnce, ..Message::new("a/b", "xyz") }, 1 + 1 + (2 + 3) + 1 + 3);
         let correlated = Message { correlation: Some("id".into()), ..Message::new("a/b", "xyz") };
@@ -35,5 +42,14 @@ mod tests {
         // The length of what follows the fixed header needs a second byte from 128 on.
         check(Message::new("a/b", vec![0; 119]), 1 + 1 + 127);
         check(Message::new("a/b", vec![0; 120]), 1 + 2 + 128);
+    }
+
+    #[test]
+    fn what_goes_with_a_publication_is_counted() {
+        let message = Message::new("a/b", "xyz");
+        let bare = publish_size(&message, &Extras::default());
+        let extras = Extras { expires_in: Some(Duration::from_millis(1500)), user_properties: &[("replay", "1")] };
+        assert_eq!(extras.expiry_seconds(), Some(2));
+        assert_eq!(publish_size(&message, &extras), bare + (1 + 4) + (1 + 2 + 6 + 2 + 1));
     }
 }

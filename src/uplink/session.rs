@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::client::{Connected, Connection, ConnectionError, Happening, Incoming, Sender};
+use super::client::{Cause, Connected, Connection, ConnectionError, Extras, Happening, Incoming, Sender};
 use super::inflight::{Sent, Window};
 use super::packet::publish_size;
 use super::received::Received;
@@ -96,13 +96,13 @@ impl<'u> Session<'u> {
         let connected = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             connected = tokio::time::timeout(self.uplink.options.connect_timeout * 2, connect(connection, stale)) => {
-                connected.map_err(|_| ConnectionError("the broker did not answer in time".into()))??
+                connected.map_err(|_| ConnectionError::timeout())??
             }
         };
         count(&self.counters.connects);
         let mut flow = self.begin(connection, connected)?;
         info!(
-            uplink = %self.uplink.name, url = self.uplink.url,
+            uplink = %self.uplink.name, url = %connection.url(),
             waiting = self.uplink.queue.counters().queued,
             "uplink connected"
         );
@@ -170,7 +170,7 @@ impl<'u> Session<'u> {
                         }
                         () = tokio::time::sleep_until(deadline) => match leaving {
                             Some(_) => break None,
-                            None => return Err(ConnectionError("the broker stopped acknowledging".into())),
+                            None => return Err(ConnectionError::new(Cause::Timeout, "the broker stopped acknowledging")),
                         },
                     }
                 }
@@ -199,7 +199,8 @@ impl<'u> Session<'u> {
             match Message::decode(record.body) {
                 Ok(message) if flow.fits(&message) => flow.publish(&message, Sent::Record(under_way))?,
                 Ok(message) => {
-                    let (topic, size, most) = (&message.topic, publish_size(&message), flow.largest_packet);
+                    let (topic, size, most) =
+                        (&message.topic, publish_size(&message, &Extras::default()), flow.largest_packet);
                     let why = format!("larger than the broker takes ({topic}: {size} of at most {most} bytes)");
                     self.drop_record(under_way, LossReason::TooLarge, &why);
                 }
@@ -309,13 +310,13 @@ impl Flow {
     }
 
     fn publish(&mut self, message: &Message, sent: Sent<UnderWay>) -> Result<(), ConnectionError> {
-        self.sender.publish(message).map_err(|_| closing())?;
+        self.sender.publish(message, &Extras::default()).map_err(|_| closing())?;
         self.window.hand_over(sent);
         Ok(())
     }
 
     fn fits(&self, message: &Message) -> bool {
-        publish_size(message) <= self.largest_packet
+        publish_size(message, &Extras::default()) <= self.largest_packet
     }
 
     /// When the connection counts as stalled. With nothing under way there is nothing to wait for.
@@ -346,5 +347,5 @@ async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
 }
 
 fn closing() -> ConnectionError {
-    ConnectionError("the connection is being closed".into())
+    ConnectionError::new(Cause::Closed(None), "the connection is being closed")
 }

@@ -9,11 +9,14 @@ mod lab;
 
 mod commands;
 mod demo;
+mod failover;
 mod faults;
 mod local;
 mod modbus;
 mod mysensors;
 mod outage;
+mod renewal;
 mod restart;
 mod start_stop;
 mod tls;
+mod websocket;

@@ -1,40 +1,15 @@
 //! TLS with a CA of one's own, in both directions, and what is said when it does not fit.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::ProtocolVersion;
+use rustls::version::{TLS12, TLS13};
 
 use crate::lab::broker::Mosquitto;
+use crate::lab::ca::Ca;
+use crate::lab::front::Front;
 use crate::lab::gateway::Site;
-
-/// A CA that exists for one test.
-struct Ca(CertifiedIssuer<'static, KeyPair>);
-
-impl Ca {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn write(&self, file: &Path) {
-        fs::write(file, self.0.pem()).unwrap();
-    }
-
-    /// Issues a certificate for loopback and writes `name.pem` and `name.key`.
-    fn issue(&self, name: &str, dir: &Path) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
-        fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-}
 
 /// A Mosquitto that wants client certificates of this CA.
 fn strict_broker(ca: &Ca, certificates: &Path) -> Mosquitto {
@@ -48,10 +23,9 @@ fn strict_broker(ca: &Ca, certificates: &Path) -> Mosquitto {
 }
 
 /// A site whose uplink uses these TLS settings.
-fn site(broker: &Mosquitto, tls: &str, protocol: &str) -> Site {
+fn site(port: u16, tls: &str, protocol: &str) -> Site {
     Site::new(&format!(
-        "gateway: gw1\nuplinks:\n  central:\n    url: mqtts://localhost:{}\n    protocol: {protocol}\n    tls: {{ {tls} }}\nbroker: {{ listen: [] }}\n",
-        broker.port
+        "gateway: gw1\nuplinks:\n  central:\n    url: mqtts://localhost:{port}\n    protocol: {protocol}\n    tls: {{ {tls} }}\nbroker: {{ listen: [] }}\n"
     ))
 }
 
@@ -61,7 +35,7 @@ fn a_client_certificate_of_the_sites_own_ca_opens_the_door() {
     let ca = Ca::new("the site's CA");
     let broker = strict_broker(&ca, certificates.path());
     for protocol in ["5", "3.1.1"] {
-        let site = site(&broker, "ca: ca.pem, cert: gw1.pem, key: gw1.key", protocol);
+        let site = site(broker.port, "ca: ca.pem, cert: gw1.pem, key: gw1.key", protocol);
         ca.write(&site.path().join("ca.pem"));
         ca.issue("gw1", site.path());
         site.run().wait_log("uplink connected");
@@ -74,7 +48,7 @@ fn a_wrong_ca_is_refused_and_said() {
     let ca = Ca::new("the site's CA");
     let broker = strict_broker(&ca, certificates.path());
     for protocol in ["5", "3.1.1"] {
-        let site = site(&broker, "ca: ca.pem, cert: gw1.pem, key: gw1.key", protocol);
+        let site = site(broker.port, "ca: ca.pem, cert: gw1.pem, key: gw1.key", protocol);
         Ca::new("someone else's CA").write(&site.path().join("ca.pem"));
         ca.issue("gw1", site.path());
         let gateway = site.run();
@@ -89,7 +63,7 @@ fn a_client_certificate_of_a_wrong_ca_is_refused_and_said() {
     let certificates = tempfile::tempdir().unwrap();
     let ca = Ca::new("the site's CA");
     let broker = strict_broker(&ca, certificates.path());
-    let site = site(&broker, "ca: ca.pem, cert: gw1.pem, key: gw1.key", "5");
+    let site = site(broker.port, "ca: ca.pem, cert: gw1.pem, key: gw1.key", "5");
     ca.write(&site.path().join("ca.pem"));
     Ca::new("someone else's CA").issue("gw1", site.path());
     let said = site.run().wait_log("uplink down");
@@ -101,7 +75,7 @@ fn a_missing_client_certificate_is_said() {
     let certificates = tempfile::tempdir().unwrap();
     let ca = Ca::new("the site's CA");
     let broker = strict_broker(&ca, certificates.path());
-    let site = site(&broker, "ca: ca.pem", "5");
+    let site = site(broker.port, "ca: ca.pem", "5");
     ca.write(&site.path().join("ca.pem"));
     let said = site.run().wait_log("uplink down");
     assert!(said.contains("asks for a client certificate"), "{said}");
@@ -110,7 +84,7 @@ fn a_missing_client_certificate_is_said() {
 #[test]
 fn a_certificate_file_that_is_not_there_stops_the_start_and_is_named() {
     let broker = Mosquitto::start();
-    let site = site(&broker, "ca: nowhere.pem", "5");
+    let site = site(broker.port, "ca: nowhere.pem", "5");
     let mut gateway = site.run();
     assert_eq!(gateway.wait().code(), Some(78));
     assert!(gateway.log().contains("nowhere.pem"), "{}", gateway.log());
@@ -134,4 +108,47 @@ fn a_wrong_password_is_said() {
         assert!(said.contains("user name"), "{said}");
         assert!(!gateway.log().contains("hunter2"));
     }
+}
+
+#[test]
+fn tls_1_2_and_1_3_will_do_and_the_broker_is_told_its_name_and_what_is_spoken_inside() {
+    let broker = Mosquitto::start();
+    let certificates = tempfile::tempdir().unwrap();
+    let ca = Ca::new("the site's CA");
+    for (version, expected) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
+        let front = Front::start(&ca, certificates.path(), version, broker.port);
+        for protocol in ["5", "3.1.1"] {
+            let site = site(front.port, "ca: ca.pem, alpn: [x-amzn-mqtt-ca]", protocol);
+            ca.write(&site.path().join("ca.pem"));
+            site.run().wait_log("uplink connected");
+            let shown = front.shown().pop().unwrap();
+            assert_eq!(shown.server_name.as_deref(), Some("localhost"));
+            assert_eq!(shown.alpn.as_deref(), Some("x-amzn-mqtt-ca"));
+            assert_eq!(shown.version, expected);
+        }
+    }
+}
+
+#[test]
+fn a_broker_older_than_the_oldest_version_wanted_is_refused_and_said() {
+    let broker = Mosquitto::start();
+    let certificates = tempfile::tempdir().unwrap();
+    let ca = Ca::new("the site's CA");
+    let front = Front::start(&ca, certificates.path(), &TLS12, broker.port);
+    let site = site(front.port, "ca: ca.pem, min_version: 1.3", "5");
+    ca.write(&site.path().join("ca.pem"));
+    let said = site.run().wait_log("uplink down");
+    assert!(said.contains("no version of TLS in common") && said.contains("`tls: min_version`"), "{said}");
+}
+
+#[test]
+fn a_broker_that_speaks_another_protocol_inside_is_said() {
+    let broker = Mosquitto::start();
+    let certificates = tempfile::tempdir().unwrap();
+    let ca = Ca::new("the site's CA");
+    let front = Front::start(&ca, certificates.path(), &TLS13, broker.port);
+    let site = site(front.port, "ca: ca.pem, alpn: [http/1.1]", "5");
+    ca.write(&site.path().join("ca.pem"));
+    let said = site.run().wait_log("uplink down");
+    assert!(said.contains("none of the protocols in `tls: alpn`"), "{said}");
 }

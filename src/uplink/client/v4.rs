@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use rumqttc_v4 as mqtt;
 
+use super::error::{no_mqtt_over_web_socket, no_web_socket, refused};
 use super::v5::{keep_alive, packet_ids};
 use super::{
-    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW,
-    WRITTEN_AT_ONCE, refused, words,
+    Aim, Cause, Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options,
+    REQUESTS_BEYOND_WINDOW, WRITTEN_AT_ONCE, error,
 };
 use crate::message::{Message, Qos};
+use crate::uplink::dial::dial;
 
 /// The largest packet that is sent: the protocol's own limit. A 3.1.1 broker does not tell its own.
 const LARGEST_OUTGOING: usize = 268_435_455;
@@ -26,9 +28,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that is not made yet.
+    /// A connection that is not made yet. Where it leads is said when it is started.
     pub fn new(options: Options) -> Self {
-        let (client, events) = fresh(&options, true);
+        let nowhere = mqtt::MqttOptions::new(&options.client_id, mqtt::Broker::tcp("localhost", 1883));
+        let (client, events) = mqtt::AsyncClient::builder(nowhere).build();
         Self { options, events, client }
     }
 
@@ -36,11 +39,12 @@ impl Connection {
     ///
     /// 3.1.1 has one switch for two things: "forget what you kept" and "keep nothing from now
     /// on". To have the first without the second a short connection of its own says it.
-    pub async fn start_over(&mut self, clean: bool) -> Result<(), ConnectionError> {
+    pub async fn start_over(&mut self, aim: &Aim, clean: bool) -> Result<(), ConnectionError> {
         if clean {
+            (self.client, self.events) = fresh(&self.options, aim, true)?;
             self.forget_session().await?;
         }
-        (self.client, self.events) = fresh(&self.options, false);
+        (self.client, self.events) = fresh(&self.options, aim, false)?;
         Ok(())
     }
 
@@ -59,12 +63,11 @@ impl Connection {
         })
     }
 
-    async fn forget_session(&self) -> Result<(), ConnectionError> {
-        let (client, mut events) = fresh(&self.options, true);
+    async fn forget_session(&mut self) -> Result<(), ConnectionError> {
         loop {
-            match events.poll().await {
+            match self.events.poll().await {
                 Ok(mqtt::Event::Incoming(mqtt::Packet::ConnAck(_))) => {
-                    let _ = client.try_disconnect();
+                    let _ = self.client.try_disconnect();
                 }
                 Ok(mqtt::Event::Outgoing(mqtt::Outgoing::Disconnect)) | Err(mqtt::ConnectionError::RequestsDone) => {
                     return Ok(());
@@ -76,19 +79,16 @@ impl Connection {
     }
 }
 
-fn fresh(options: &Options, clean: bool) -> (mqtt::AsyncClient, mqtt::EventLoop) {
-    let mut settings =
-        mqtt::MqttOptions::new(options.client_id.clone(), mqtt::Broker::tcp(options.host.clone(), options.port));
+fn fresh(options: &Options, aim: &Aim, clean: bool) -> Result<(mqtt::AsyncClient, mqtt::EventLoop), ConnectionError> {
+    let mut settings = target(&options.client_id, aim)?;
+    settings.set_socket_connector(|address, _| async move { Ok(dial(&address).await?) });
     settings.set_keep_alive(keep_alive(options.keep_alive));
     settings.set_clean_session(clean);
     settings.set_max_packet_size(LARGEST_INCOMING as usize, LARGEST_OUTGOING);
     settings.set_inflight(packet_ids(options.window));
     settings.set_max_request_batch(WRITTEN_AT_ONCE);
-    if let Some((user, password)) = &options.credentials {
+    if let Some((user, password)) = &aim.keys.credentials {
         settings.set_credentials(user.clone(), password.clone().into_bytes());
-    }
-    if let Some(tls) = &options.tls {
-        settings.set_transport(mqtt::Transport::tls_with_config(mqtt::TlsConfiguration::Rustls(tls.clone())));
     }
     let will = &options.will;
     settings.set_last_will(mqtt::LastWill::new(
@@ -100,10 +100,25 @@ fn fresh(options: &Options, clean: bool) -> (mqtt::AsyncClient, mqtt::EventLoop)
     let capacity = usize::from(options.window) + REQUESTS_BEYOND_WINDOW;
     let (client, mut events) = mqtt::AsyncClient::builder(settings).capacity(capacity).build();
     let mut network = mqtt::NetworkOptions::new();
-    network.set_tcp_nodelay(true);
     network.set_connection_timeout(options.connect_timeout.max(Duration::from_secs(1)).as_secs());
     events.set_network_options(network);
-    (client, events)
+    Ok((client, events))
+}
+
+fn target(id: &str, aim: &Aim) -> Result<mqtt::MqttOptions, ConnectionError> {
+    let url = &aim.url;
+    let to = |broker| mqtt::MqttOptions::new(id, broker);
+    match (&url.web_socket, aim.tls()) {
+        (None, None) => Ok(to(mqtt::Broker::tcp(&url.host, url.port))),
+        (None, Some(tls)) => {
+            let mut settings = to(mqtt::Broker::tcp(&url.host, url.port));
+            settings.set_transport(mqtt::Transport::tls_with_config(tls));
+            Ok(settings)
+        }
+        (Some(_), None) => mqtt::Broker::websocket(url.to_string()).map(to),
+        (Some(_), Some(tls)) => mqtt::MqttOptions::websocket_with_tls_config(id, url.to_string(), tls),
+    }
+    .map_err(|error| ConnectionError::new(Cause::Other, error.to_string()))
 }
 
 impl Sender {
@@ -135,6 +150,8 @@ fn incoming(packet: mqtt::Packet) -> Happening {
             session_present: ack.session_present,
             receive_maximum: None,
             largest_packet: None,
+            retain_available: true,
+            maximum_qos: 2,
         }),
         mqtt::Packet::PubAck(ack) => Happening::Acknowledged { id: ack.pkid, refusal: None },
         mqtt::Packet::SubAck(ack) => {
@@ -159,14 +176,14 @@ fn explain(error: &mqtt::ConnectionError) -> ConnectionError {
     match error {
         mqtt::ConnectionError::ConnectionRefused(code) => refused(&format!("{code:?}")),
         mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {
-            ConnectionError("the broker stopped answering".into())
+            ConnectionError::new(Cause::Timeout, "the broker stopped answering")
         }
-        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => {
-            ConnectionError("the broker closed the connection".into())
-        }
-        mqtt::ConnectionError::NetworkTimeout => ConnectionError("the broker did not answer in time".into()),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => ConnectionError::closed(),
+        mqtt::ConnectionError::NetworkTimeout | mqtt::ConnectionError::FlushTimeout => ConnectionError::timeout(),
+        mqtt::ConnectionError::Websocket(cause) => no_web_socket(cause),
+        mqtt::ConnectionError::ResponseValidation(_) => no_mqtt_over_web_socket(),
         // The library does not name this one as the source of the other.
-        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(cause)) => words(cause),
-        other => words(other),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(cause)) => error::explain(cause),
+        other => error::explain(other),
     }
 }

@@ -1,14 +1,17 @@
 //! MQTT 5.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use rumqttc_v5 as mqtt;
 
+use super::error::{disconnected, no_mqtt_over_web_socket, no_web_socket, refused};
 use super::{
-    Connected, ConnectionError, Full, Happening, Incoming, LARGEST_INCOMING, Options, REQUESTS_BEYOND_WINDOW,
-    WRITTEN_AT_ONCE, refused, words,
+    Aim, Cause, Connected, ConnectionError, Extras, Full, Happening, Incoming, LARGEST_INCOMING, Options,
+    REQUESTS_BEYOND_WINDOW, WRITTEN_AT_ONCE, error,
 };
 use crate::message::{Message, Qos};
+use crate::uplink::dial::dial;
 
 /// The half that sends.
 #[derive(Clone)]
@@ -16,53 +19,23 @@ pub struct Sender(mqtt::AsyncClient);
 
 /// The half that connects and receives.
 pub struct Connection {
-    // One event loop for good: the library takes a broker's session up again only if the loop that
-    // began it is still there.
+    options: Options,
     events: mqtt::EventLoop,
     client: mqtt::AsyncClient,
-    ids: u16,
 }
 
 impl Connection {
-    /// A connection that is not made yet.
+    /// A connection that is not made yet. Where it leads is said when it is started.
     pub fn new(options: Options) -> Self {
-        let ids = packet_ids(options.window);
-        let mut settings = mqtt::MqttOptions::new(options.client_id, mqtt::Broker::tcp(options.host, options.port));
-        settings.set_keep_alive(keep_alive(options.keep_alive));
-        settings.set_session_expiry_interval(Some(seconds(options.session_expiry)));
-        settings.set_incoming_packet_size_limit(mqtt::IncomingPacketSizeLimit::Bytes(LARGEST_INCOMING));
-        settings.set_outgoing_inflight_upper_limit(ids);
-        settings.set_connect_timeout(options.connect_timeout);
-        settings.set_max_request_batch(WRITTEN_AT_ONCE);
-        let mut network = mqtt::NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        settings.set_network_options(network);
-        if let Some((user, password)) = options.credentials {
-            settings.set_credentials(user, password.into_bytes());
-        }
-        if let Some(tls) = options.tls {
-            settings.set_transport(mqtt::Transport::tls_with_config(mqtt::TlsConfiguration::Rustls(tls)));
-        }
-        let will = options.will;
-        settings.set_last_will(mqtt::LastWill::new(
-            will.topic,
-            will.payload.to_vec(),
-            mqtt::mqttbytes::QoS::AtLeastOnce,
-            will.retain,
-            None,
-        ));
-        let capacity = usize::from(options.window) + REQUESTS_BEYOND_WINDOW;
-        let (client, events) = mqtt::AsyncClient::builder(settings).capacity(capacity).build();
-        Self { events, client, ids }
+        let nowhere = mqtt::MqttOptions::new(&options.client_id, mqtt::Broker::tcp("localhost", 1883));
+        let (client, events) = mqtt::AsyncClient::builder(nowhere).build();
+        Self { options, events, client }
     }
 
     /// Forgets the last connection.
-    pub fn start_over(&mut self, clean: bool) {
-        self.events.clean();
-        self.events.drain_pending_as_failed(mqtt::NoticeFailureReason::SessionReset);
-        // Draining alone would leave the packet ids of what was drained reserved.
-        self.events.state = mqtt::MqttStateBuilder::new(self.ids).build();
-        self.events.options.set_clean_start(clean);
+    pub fn start_over(&mut self, aim: &Aim, clean: bool) -> Result<(), ConnectionError> {
+        (self.client, self.events) = fresh(&self.options, aim, clean)?;
+        Ok(())
     }
 
     /// The half that sends.
@@ -72,7 +45,11 @@ impl Connection {
 
     /// What happens next.
     pub async fn next(&mut self) -> Result<Happening, ConnectionError> {
-        let event = self.events.poll().await.map_err(|error| explain(&error))?;
+        let event = self.events.poll().await.map_err(|error| explain(&error, &self.events.options.client_id()))?;
+        if let mqtt::Event::Incoming(mqtt::Packet::ConnAck(_)) = event {
+            // It has served its purpose, and would be told of every packet.
+            self.events.options.clear_session_store();
+        }
         Ok(match event {
             mqtt::Event::Outgoing(mqtt::Outgoing::Publish(id)) => Happening::Sent(id),
             mqtt::Event::Incoming(packet) => incoming(packet),
@@ -81,17 +58,65 @@ impl Connection {
     }
 }
 
+fn fresh(options: &Options, aim: &Aim, clean: bool) -> Result<(mqtt::AsyncClient, mqtt::EventLoop), ConnectionError> {
+    let mut settings = target(&options.client_id, aim)?;
+    settings.set_clean_start(clean);
+    settings.set_session_store(NothingUnderWay {
+        client_id: options.client_id.clone(),
+        packet_ids: packet_ids(options.window),
+    });
+    settings.set_socket_connector(|address, _| async move { Ok(dial(&address).await?) });
+    settings.set_keep_alive(keep_alive(options.keep_alive));
+    settings.set_session_expiry_interval(Some(seconds(options.session_expiry)));
+    settings.set_incoming_packet_size_limit(mqtt::IncomingPacketSizeLimit::Bytes(LARGEST_INCOMING));
+    settings.set_outgoing_inflight_upper_limit(packet_ids(options.window));
+    settings.set_connect_timeout(options.connect_timeout);
+    settings.set_max_request_batch(WRITTEN_AT_ONCE);
+    if let Some((user, password)) = &aim.keys.credentials {
+        settings.set_credentials(user.clone(), password.clone().into_bytes());
+    }
+    let will = &options.will;
+    settings.set_last_will(mqtt::LastWill::new(
+        will.topic.clone(),
+        will.payload.to_vec(),
+        mqtt::mqttbytes::QoS::AtLeastOnce,
+        will.retain,
+        None,
+    ));
+    let capacity = usize::from(options.window) + REQUESTS_BEYOND_WINDOW;
+    Ok(mqtt::AsyncClient::builder(settings).capacity(capacity).build())
+}
+
+fn target(id: &str, aim: &Aim) -> Result<mqtt::MqttOptions, ConnectionError> {
+    let url = &aim.url;
+    let to = |broker| mqtt::MqttOptions::new(id, broker);
+    match (&url.web_socket, aim.tls()) {
+        (None, None) => Ok(to(mqtt::Broker::tcp(&url.host, url.port))),
+        (None, Some(tls)) => {
+            let mut settings = to(mqtt::Broker::tcp(&url.host, url.port));
+            settings.set_transport(mqtt::Transport::tls_with_config(tls));
+            Ok(settings)
+        }
+        (Some(_), None) => mqtt::Broker::websocket(url.to_string()).map(to),
+        (Some(_), Some(tls)) => mqtt::MqttOptions::websocket_with_tls_config(id, url.to_string(), tls),
+    }
+    .map_err(|error| ConnectionError::new(Cause::Other, error.to_string()))
+}
+
 impl Sender {
     /// Hands a publication to the library.
-    pub fn publish(&self, message: &Message) -> Result<(), Full> {
+    pub fn publish(&self, message: &Message, extras: &Extras) -> Result<(), Full> {
         let qos = match message.qos {
             Qos::AtMostOnce => mqtt::mqttbytes::QoS::AtMostOnce,
             Qos::AtLeastOnce => mqtt::mqttbytes::QoS::AtLeastOnce,
         };
         let mut options = mqtt::PublishOptions::new(qos).retain(message.retain);
-        if let Some(correlation) = &message.correlation {
+        if message.correlation.is_some() || *extras != Extras::default() {
+            let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
             options = options.properties(mqtt::PublishProperties {
-                correlation_data: Some(correlation.clone()),
+                correlation_data: message.correlation.clone(),
+                message_expiry_interval: extras.expiry_seconds(),
+                user_properties: extras.user_properties.iter().map(own).collect(),
                 ..mqtt::PublishProperties::default()
             });
         }
@@ -112,6 +137,41 @@ impl Sender {
     }
 }
 
+/// The library takes a broker's session up again only if it knows what was under way in it. That is
+/// for the queue on disk to know, so for the library it is nothing.
+#[derive(Debug)]
+struct NothingUnderWay {
+    client_id: String,
+    packet_ids: u16,
+}
+
+type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, mqtt::SessionStoreError>> + Send + 'a>>;
+
+impl mqtt::SessionStore for NothingUnderWay {
+    fn load<'a>(&'a self, _: &'a mqtt::SessionStoreKey) -> Stored<'a, Option<mqtt::PersistedSession>> {
+        Box::pin(std::future::ready(Ok(Some(mqtt::PersistedSession {
+            format_version: 1,
+            client_id: self.client_id.clone(),
+            clean_start: false,
+            session_expiry_interval: None,
+            outgoing_inflight_upper_limit: Some(self.packet_ids),
+            ack_mode: mqtt::PersistedAckMode::Automatic,
+            last_pkid: 0,
+            last_puback: 0,
+            replay: Vec::new(),
+            incoming_qos2: Vec::new(),
+        }))))
+    }
+
+    fn save<'a>(&'a self, _: &'a mqtt::SessionStoreKey, _: &'a mqtt::PersistedSession) -> Stored<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn clear<'a>(&'a self, _: &'a mqtt::SessionStoreKey) -> Stored<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 fn incoming(packet: mqtt::Packet) -> Happening {
     match packet {
         mqtt::Packet::ConnAck(ack) => {
@@ -120,6 +180,8 @@ fn incoming(packet: mqtt::Packet) -> Happening {
                 session_present: ack.session_present,
                 receive_maximum: properties.and_then(|p| p.receive_max),
                 largest_packet: properties.and_then(|p| p.max_packet_size),
+                retain_available: properties.and_then(|p| p.retain_available) != Some(0),
+                maximum_qos: properties.and_then(|p| p.max_qos).unwrap_or(2),
             })
         }
         mqtt::Packet::PubAck(ack) => Happening::Acknowledged { id: ack.pkid, refusal: refusal(&ack) },
@@ -154,22 +216,25 @@ fn refusal(ack: &mqtt::PubAck) -> Option<String> {
     }
 }
 
-fn explain(error: &mqtt::ConnectionError) -> ConnectionError {
+fn explain(error: &mqtt::ConnectionError, client_id: &str) -> ConnectionError {
     match error {
         mqtt::ConnectionError::ConnectionRefused(code)
         | mqtt::ConnectionError::MqttState(mqtt::StateError::ConnFail { reason: code }) => {
             refused(&format!("{code:?}"))
         }
+        mqtt::ConnectionError::MqttState(mqtt::StateError::ServerDisconnect { reason_code, reason_string }) => {
+            disconnected(*reason_code as u8, &format!("{reason_code:?}"), client_id, reason_string.as_deref())
+        }
         mqtt::ConnectionError::MqttState(mqtt::StateError::AwaitPingResp) => {
-            ConnectionError("the broker stopped answering".into())
+            ConnectionError::new(Cause::Timeout, "the broker stopped answering")
         }
-        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => {
-            ConnectionError("the broker closed the connection".into())
-        }
-        mqtt::ConnectionError::Timeout(_) => ConnectionError("the broker did not answer in time".into()),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::ConnectionAborted) => ConnectionError::closed(),
+        mqtt::ConnectionError::Timeout(_) => ConnectionError::timeout(),
+        mqtt::ConnectionError::Websocket(cause) => no_web_socket(cause),
+        mqtt::ConnectionError::ResponseValidation(_) => no_mqtt_over_web_socket(),
         // The library does not name this one as the source of the other.
-        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(cause)) => words(cause),
-        other => words(other),
+        mqtt::ConnectionError::MqttState(mqtt::StateError::Deserialization(cause)) => error::explain(cause),
+        other => error::explain(other),
     }
 }
 

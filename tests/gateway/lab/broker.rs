@@ -76,6 +76,12 @@ impl Mosquitto {
         }
     }
 
+    /// Has it read its files again.
+    pub fn reload(&self) {
+        let pid = self.child.as_ref().expect("a broker that runs").id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+
     /// Ends it at once, as a power cut would.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -36,9 +36,17 @@ pub struct Client {
 impl Client {
     /// Connects to a broker on loopback and subscribes.
     pub fn subscribe(port: u16, filters: &[&str]) -> Self {
+        Self::subscribe_as(port, filters, None)
+    }
+
+    /// The same, with user name and password.
+    pub fn subscribe_as(port: u16, filters: &[&str], login: Option<(&str, &str)>) -> Self {
         let id = format!("test-{}-{}", std::process::id(), fastrand::u64(..));
         let mut options = mqtt::MqttOptions::new(id, mqtt::Broker::tcp("127.0.0.1", port));
         options.set_clean_start(false).set_session_expiry_interval(Some(600)).set_keep_alive(20);
+        if let Some((user, password)) = login {
+            options.set_credentials(user, password.to_owned());
+        }
         let (client, mut connection) = mqtt::Client::builder(options).capacity(1000).build();
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let subscribed: Arc<Mutex<usize>> = Arc::default();

@@ -1,7 +1,10 @@
 //! What the tests are made of: a gateway, a broker, a client, a serial line, a Modbus slave.
 
 pub mod broker;
+pub mod ca;
 pub mod client;
+pub mod front;
+pub mod garden;
 pub mod gateway;
 pub mod line;
 pub mod scripted;

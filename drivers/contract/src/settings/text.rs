@@ -223,17 +223,25 @@ impl Setting for FilePath {
 /// In the site file it is a literal, `${file:name}` or `${env:NAME}`; references are opened while
 /// decoding, and no message says what was in them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), file: None }
     }
 
     /// The secret itself, for the one place that hands it over.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The file it was read from, if it was: its content may be another one by now.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
@@ -275,23 +283,24 @@ impl Setting for Secret {
                 cx.problem(node.span, "a secret cannot be empty").help("remove the key if there is none");
                 return None;
             }
-            return Some(Self(text.to_owned()));
+            return Some(Self::new(text));
         }
         let reference = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-        match reference.filter(|name| !name.contains(['{', '}'])).and_then(|name| name.split_once(':')) {
-            Some(("file" | "env", name)) if !name.is_empty() => {}
+        let file = match reference.filter(|name| !name.contains(['{', '}'])).and_then(|name| name.split_once(':')) {
+            Some(("file", name)) if !name.is_empty() => Some(cx.directory().join(name)),
+            Some(("env", name)) if !name.is_empty() => None,
             _ => {
                 cx.hide(node.span);
                 cx.problem(node.span, "a reference has to be the whole secret").help(REFERENCES);
                 return None;
             }
-        }
+        };
         match cx.resolve_secret(reference?) {
             Ok(secret) if secret.is_empty() => {
                 cx.problem(node.span, format!("{text} is empty"));
                 None
             }
-            Ok(secret) => Some(Self(secret)),
+            Ok(text) => Some(Self { text, file }),
             Err(why) => {
                 cx.problem(node.span, why);
                 None
