@@ -1,11 +1,16 @@
 //! The wiring: makes every channel, starts every task, stops them in order.
 //!
 //! Stopping goes from south to north. The drivers are told to stop; when the last of them has
-//! let go of its end of the event channel, the mapping drains what is left and ends; then the
-//! uplinks. The downlink outlives them: a command that still comes in finds its link down and is
+//! let go of its end of the event channel, the mapping drains what is left and ends; a queue that
+//! blocks gets a moment to take it, and then it is counted as lost. Then the ports are asked a
+//! last time what they had to drop, and then the uplinks stop. The downlink outlives them: a command that still comes in finds its link down and is
 //! answered, at the latest after the next start. Queues and local broker close last. Every wait is
 //! bounded, and what is left at its end is already on disk.
 
+mod map;
+mod overruns;
+#[cfg(test)]
+mod tests;
 mod uplinks;
 
 pub use uplinks::preflight;
@@ -22,29 +27,30 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
-use wharf_contract::{Driver, Event, LinkEvent, LinkId, Port};
+use tracing::{info, warn};
+use wharf_contract::{Driver, Port};
 
 use crate::broker::LocalBroker;
 use crate::config::{self, Site};
 use crate::downlink::{self, Ask, Catalogue, Downlink};
-use crate::mapping::{LinkFacts, Mapped, Mapping};
+use crate::mapping::Mapping;
 use crate::message::Message;
 use crate::north::{self, North, To};
 use crate::queue::Queue;
 use crate::topics::Topics;
 use crate::uplink::{self, UplinkEnd, UplinkState};
 use crate::{drivers, health, supervisor};
+use map::Mapper;
+use overruns::OverrunWatch;
 
 /// How many events may wait for the mapping.
 const EVENTS_WAITING: usize = 4096;
-/// How many events the mapping takes at once.
-const EVENTS_AT_ONCE: usize = 256;
-/// How long each part may take to stop. Mapping, link health and commands take a `PART_STOPS` each
-/// at most, the local broker two and its last delivery: together under 5 s, whatever hangs.
+/// How long each part may take to stop. Link health and commands take a `PART_STOPS` each at most,
+/// the mapping two, what the ports dropped one, the local broker two and its last delivery:
+/// together under 5 s, whatever hangs.
 const DRIVERS_STOP: Duration = Duration::from_millis(1500);
-const PART_STOPS: Duration = Duration::from_millis(200);
-const UPLINKS_STOP: Duration = Duration::from_millis(1700);
+const PART_STOPS: Duration = Duration::from_millis(180);
+const UPLINKS_STOP: Duration = Duration::from_millis(1500);
 const QUEUE_CLOSES: Duration = Duration::from_millis(600);
 
 /// What is not in the site file.
@@ -65,6 +71,7 @@ pub struct Running {
     north: North,
     drivers: Stage,
     mapping: JoinHandle<()>,
+    overruns: Stage,
     downlink: Stage,
     uplink_tasks: Stage,
     link_watchers: JoinSet<()>,
@@ -123,7 +130,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     // The last thing that can fail: from here on there are tasks to be stopped in order.
     let (broker, local) = start_broker(&site, &topics, &asks).await?;
     drop(asks);
-    let north = North::new(queues.clone(), local, options.tap);
+    let north = North::new(uplinks::outlets(&site, &queues), local, options.tap);
     // The local broker lives and dies with the gateway, so for its clients birth is now.
     north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
 
@@ -146,18 +153,25 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let mut catalogue = Catalogue::default();
     let mut ends = HashMap::new();
     let mut link_watchers = JoinSet::new();
-    for driver in drivers {
+    let mut overrun_watch = OverrunWatch::new(north.clone());
+    for (driver, facts) in drivers.into_iter().zip(&links) {
         let link = driver.name().clone();
+        let route = north.routes(facts.clone()).link();
         catalogue.add(&link, driver.catalogue());
         let (port, end) = Port::new(link.clone(), events.clone(), southbound.stop.clone());
-        link_watchers.spawn(health::watch_link(link.clone(), end.health.clone(), north.clone(), topics.clone()));
+        let (health, to) = (end.health.clone(), To::Some(route));
+        link_watchers.spawn(health::watch_link(link.clone(), health, to, north.clone(), topics.clone()));
+        overrun_watch.add(link.clone(), route, end.overruns.clone());
         ends.insert(link, end);
         southbound.tasks.spawn(supervisor::supervise(driver, port));
     }
     drop(events);
 
     let mapping = Mapping::new(topics.gateway(), config::rules(&site, &links), &links);
-    let mapping = tokio::spawn(map(events_received, mapping, links, north.clone(), topics.clone()));
+    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone());
+    let mapping = tokio::spawn(mapper.run(events_received));
+    let mut overruns = Stage::new();
+    overruns.tasks.spawn(overrun_watch.run(overruns.stop.clone()));
 
     let mut downlink = Stage::new();
     let deadline = site.commands.deadline.get();
@@ -172,6 +186,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         north,
         drivers: southbound,
         mapping,
+        overruns,
         downlink,
         uplink_tasks,
         link_watchers,
@@ -219,6 +234,7 @@ impl Running {
         tokio::select! {
             // Without any link there is nothing to map, and it has ended already.
             _ = &mut self.mapping, if !self.drivers.tasks.is_empty() => "the mapping",
+            Some(_) = self.overruns.tasks.join_next() => "the count of dropped readings",
             Some(_) = self.downlink.tasks.join_next() => "the handling of commands",
             Some(_) = self.uplink_tasks.tasks.join_next() => "an uplink",
             () = broker => "the local broker",
@@ -239,6 +255,7 @@ impl Running {
             north,
             drivers,
             mut mapping,
+            overruns,
             downlink,
             uplink_tasks,
             mut link_watchers,
@@ -246,9 +263,15 @@ impl Running {
         } = self;
         drivers.stop("drivers", DRIVERS_STOP).await;
         if !mapping.is_finished() && timeout(PART_STOPS, &mut mapping).await.is_err() {
-            warn!("readings were still waiting to be mapped");
-            mapping.abort();
+            // A queue that blocks will not have room in time. What still comes is counted there.
+            warn!("readings were still waiting for room in a queue; what finds none is counted as lost");
+            north.stop_waiting();
+            if timeout(PART_STOPS, &mut mapping).await.is_err() {
+                warn!("the mapping did not stop in time; ended");
+                mapping.abort();
+            }
         }
+        overruns.stop("the count of dropped readings", PART_STOPS).await;
         // They end when they have told the last of each link.
         let told = async { while link_watchers.join_next().await.is_some() {} };
         if timeout(PART_STOPS, told).await.is_err() {
@@ -290,41 +313,4 @@ async fn start_broker(
     let (local, shown) = mpsc::channel(north::LOCAL_WAITING);
     let broker = LocalBroker::start(&listen, topics, shown, asks.clone()).await?;
     Ok((Some(broker), Some(local)))
-}
-
-/// Turns events into messages until every driver is gone.
-async fn map(
-    mut events: mpsc::Receiver<LinkEvent>,
-    mapping: Mapping,
-    links: Vec<LinkFacts>,
-    north: North,
-    topics: Topics,
-) {
-    let links: HashMap<LinkId, LinkFacts> = links.into_iter().map(|link| (link.link.clone(), link)).collect();
-    let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
-    while events.recv_many(&mut batch, EVENTS_AT_ONCE).await > 0 {
-        for LinkEvent { link, event } in batch.drain(..) {
-            let message = match event {
-                Event::Device { device, alive, reason } => {
-                    if alive {
-                        info!(%link, %device, "device answers");
-                    } else {
-                        warn!(%link, %device, reason, "device does not answer");
-                    }
-                    Some(health::device_message(&topics, &device, alive, reason.as_deref()))
-                }
-                Event::Reading(reading) => links.get(&link).and_then(|facts| match mapping.apply(facts, &reading) {
-                    Mapped::Message(message) => Some(message),
-                    Mapped::Dropped => None,
-                    Mapped::Unsayable => {
-                        debug!(%link, device = %reading.device, point = %reading.point, "no value to publish");
-                        None
-                    }
-                }),
-            };
-            if let Some(message) = message {
-                north.publish(message, &To::Everyone).await;
-            }
-        }
-    }
 }

@@ -18,7 +18,7 @@ use crate::topics::{Topics, health_payload, state_payload};
 const LOSS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Publishes a link's health whenever it changes, until the link is gone.
-pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, north: North, topics: Topics) {
+pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, to: To, north: North, topics: Topics) {
     loop {
         let now = health.borrow_and_update().clone();
         match &now {
@@ -28,13 +28,13 @@ pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, north
             Health::Connecting | Health::Offline(_) | Health::Failed(_) => {}
         }
         let payload = health_payload(&now, epoch_ms(SystemTime::now()));
-        north.publish(Message::new(topics.link(&link), payload).retained(), &To::Everyone).await;
+        north.publish(Message::new(topics.link(&link), payload).retained(), &to).await;
         if health.changed().await.is_err() {
             // A driver that had to be ended could not say goodbye itself.
             if now.is_up() {
                 let gone = Health::Offline("the gateway is stopping".into());
                 let payload = health_payload(&gone, epoch_ms(SystemTime::now()));
-                north.publish(Message::new(topics.link(&link), payload).retained(), &To::Everyone).await;
+                north.publish(Message::new(topics.link(&link), payload).retained(), &to).await;
             }
             return;
         }

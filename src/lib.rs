@@ -5,11 +5,12 @@
 //! 1. [`config`] reads the site file and checks it as a whole, before anything starts.
 //! 2. [`drivers`] builds one driver per link; [`supervisor`] keeps each of them running.
 //! 3. A driver turns bytes into a [`Reading`](wharf_contract::Reading) and emits it through its
-//!    [`Port`](wharf_contract::Port). The channel behind it is bounded: when the gateway is
-//!    behind, the field slows down and memory does not grow.
+//!    [`Port`](wharf_contract::Port). The channel behind it is bounded, so memory does not grow; a
+//!    burst waits a moment for room, and when the gateway takes nothing for longer, the port drops
+//!    readings and counts them, and the field keeps its rhythm.
 //! 4. [`mapping`] applies the site's rules and makes a [`Message`](message::Message).
-//! 5. [`north`] shows the message to local clients through the embedded [`broker`] at once, and
-//!    appends it to each uplink's [`queue`]. From the next commit on it survives a power cut.
+//! 5. [`north`] appends it to the [`queue`] of each uplink that takes it, and shows it to local
+//!    clients through the embedded [`broker`]. From the next commit on it survives a power cut.
 //! 6. [`uplink`] publishes the oldest messages, a window at a time. When the broker acknowledges
 //!    one, and only then, it leaves the queue.
 //!

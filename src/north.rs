@@ -1,72 +1,137 @@
 //! Everything that goes north goes through here: onto the disk for each uplink, and to the local
 //! broker at once.
+//!
+//! Readings wait for room in a queue, for as long as it takes: an uplink that is told to block
+//! holds the mapping up, and the drivers' ports count what then finds no room there. Everything
+//! else (answers, health) waits a moment only, so that a queue that takes nothing holds up nobody
+//! who has better things to do. When the gateway stops nothing waits any more, and what finds no
+//! room is counted as lost.
+
+mod routes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub use routes::{MOST_UPLINKS, Route, Routes};
+
+use crate::mapping::{LinkFacts, Matcher};
 use crate::message::Message;
-use crate::queue::Queue;
+use crate::queue::{Closed, LossReason, Queue};
 use crate::seldom::Seldom;
 
 /// How many messages may wait for the local broker. What does not fit is counted: local clients
 /// see the present, the queues on disk keep the past.
 pub const LOCAL_WAITING: usize = 4096;
 
+/// How long what is no reading waits for room in a queue.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Where a message is meant to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
     /// Every uplink and the local broker.
     Everyone,
+    /// These uplinks and the local broker.
+    Some(Route),
     /// The local broker alone.
     Local,
     /// One uplink alone.
     Uplink(Arc<str>),
 }
 
+/// An uplink, as seen from here.
+#[derive(Clone)]
+pub struct Outlet {
+    /// Its name in the site file.
+    pub name: Arc<str>,
+    /// Its queue.
+    pub queue: Queue,
+    /// What it takes.
+    pub filter: Matcher,
+}
+
 /// The way north. Cheap to clone.
 #[derive(Clone)]
 pub struct North {
-    uplinks: Arc<[(Arc<str>, Queue)]>,
+    uplinks: Arc<[Outlet]>,
     local: Option<mpsc::Sender<Message>>,
     local_dropped: Arc<AtomicU64>,
     slow_clients: Arc<Mutex<Seldom>>,
     tap: Option<mpsc::Sender<Message>>,
+    no_waiting: CancellationToken,
 }
 
 impl North {
     /// The way to these uplinks' queues and, if there is one, to the local broker. `tap` sees a
     /// copy of what everyone sees, as far as it keeps up.
-    pub fn new(
-        uplinks: Vec<(Arc<str>, Queue)>,
-        local: Option<mpsc::Sender<Message>>,
-        tap: Option<mpsc::Sender<Message>>,
-    ) -> Self {
-        Self { uplinks: uplinks.into(), local, local_dropped: Arc::default(), slow_clients: Arc::default(), tap }
+    pub fn new(uplinks: Vec<Outlet>, local: Option<mpsc::Sender<Message>>, tap: Option<mpsc::Sender<Message>>) -> Self {
+        Self {
+            uplinks: uplinks.into(),
+            local,
+            local_dropped: Arc::default(),
+            slow_clients: Arc::default(),
+            tap,
+            no_waiting: CancellationToken::new(),
+        }
     }
 
-    /// Sends a message. Waits for nothing but room in front of the disk.
+    /// Which uplinks take what of a link.
+    pub fn routes(&self, link: LinkFacts) -> Routes {
+        Routes::new(self.uplinks.iter().map(|uplink| uplink.filter.clone()).collect(), link)
+    }
+
+    /// Sends what the gateway has to say. Waits for [`PATIENCE`] per queue at most; what finds no
+    /// room by then is counted as lost by the queue.
     pub async fn publish(&self, message: Message, to: &To) {
-        if let (Some(tap), To::Everyone) = (&self.tap, to) {
-            // Whoever only watches may miss something.
-            let _ = tap.try_send(message.clone());
-        }
+        self.tap(&message, to);
         let body = message.encode();
-        for (name, queue) in &*self.uplinks {
-            let wanted = match to {
-                To::Everyone => true,
-                To::Local => false,
-                To::Uplink(only) => only == name,
-            };
-            if wanted && queue.append(body.clone()).await.is_err() {
-                debug!(uplink = %name, topic = message.topic, "message came after the queue was closed");
+        for (place, uplink) in self.uplinks.iter().enumerate() {
+            if wanted(to, place, uplink) {
+                let patience = if self.no_waiting.is_cancelled() { Duration::ZERO } else { PATIENCE };
+                came_late(uplink, &message, uplink.queue.offer(body.clone(), patience).await);
             }
         }
-        if !matches!(to, To::Uplink(_)) {
-            self.show(message);
+        self.show(message, to);
+    }
+
+    /// Sends a reading. Waits for as long as a queue is told to block.
+    /// Returns which uplinks did not get it: none, until [`North::stop_waiting`]. The caller
+    /// counts it there.
+    pub async fn carry(&self, message: Message, route: Route) -> Route {
+        let to = To::Some(route);
+        self.tap(&message, &to);
+        let body = message.encode();
+        let mut without = Route::default();
+        for (place, uplink) in self.uplinks.iter().enumerate().filter(|(place, _)| route.takes(*place)) {
+            tokio::select! {
+                // Where there is room it is taken, stopping or not.
+                biased;
+                taken = uplink.queue.append(body.clone()) => came_late(uplink, &message, taken),
+                () = self.no_waiting.cancelled() => without = without.and(place),
+            }
         }
+        self.show(message, &to);
+        without
+    }
+
+    /// Counts readings that were taken in that time and never became messages, at the queues of
+    /// these uplinks.
+    pub fn count_lost(&self, route: Route, count: u64, from: SystemTime, to: SystemTime) {
+        for (place, uplink) in self.uplinks.iter().enumerate() {
+            if route.takes(place) {
+                uplink.queue.count_lost(count, LossReason::Blocked, from, to);
+            }
+        }
+    }
+
+    /// From now on nothing waits for room in a queue, because the gateway is stopping.
+    pub fn stop_waiting(&self) {
+        self.no_waiting.cancel();
     }
 
     /// How many messages local clients did not get to see because they came too fast.
@@ -74,8 +139,15 @@ impl North {
         self.local_dropped.load(Ordering::Relaxed)
     }
 
-    fn show(&self, message: Message) {
-        let Some(local) = &self.local else { return };
+    /// Whoever only watches may miss something.
+    fn tap(&self, message: &Message, to: &To) {
+        if let (Some(tap), To::Everyone | To::Some(_)) = (&self.tap, to) {
+            let _ = tap.try_send(message.clone());
+        }
+    }
+
+    fn show(&self, message: Message, to: &To) {
+        let Some(local) = self.local.as_ref().filter(|_| !matches!(to, To::Uplink(_))) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = local.try_send(message) {
             self.local_dropped.fetch_add(1, Ordering::Relaxed);
             if let Some(held_back) = self.slow_clients.lock().unwrap_or_else(PoisonError::into_inner).due() {
@@ -87,3 +159,21 @@ impl North {
         }
     }
 }
+
+fn wanted(to: &To, place: usize, uplink: &Outlet) -> bool {
+    match to {
+        To::Everyone => true,
+        To::Some(route) => route.takes(place),
+        To::Local => false,
+        To::Uplink(only) => *only == uplink.name,
+    }
+}
+
+fn came_late(uplink: &Outlet, message: &Message, taken: Result<(), Closed>) {
+    if taken.is_err() {
+        debug!(uplink = %uplink.name, topic = message.topic, "message came after the queue was closed");
+    }
+}
+
+#[cfg(test)]
+mod tests;

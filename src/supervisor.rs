@@ -22,7 +22,17 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs a driver until the gateway stops.
-pub async fn supervise(driver: Arc<dyn Driver>, mut port: Port) {
+pub async fn supervise(driver: Arc<dyn Driver>, port: Port) {
+    // What a driver said of its devices while the gateway was behind is brought on from here, for
+    // the driver may have nothing more to say for hours.
+    let late = port.late_news();
+    tokio::select! {
+        () = keep_running(driver, port) => late.hand_over(),
+        never = late.deliver() => match never {},
+    }
+}
+
+async fn keep_running(driver: Arc<dyn Driver>, mut port: Port) {
     let link = driver.name().clone();
     let stop = port.stop();
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, Jitter::Half);
@@ -96,7 +106,7 @@ mod tests {
 
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
-    use wharf_contract::{Action, Command, LinkId, PointInfo, PortEnd, async_trait};
+    use wharf_contract::{Action, Command, Event, LinkId, PointInfo, PortEnd, async_trait};
 
     use super::*;
 
@@ -169,6 +179,47 @@ mod tests {
         until(&mut run.end, Health::is_up).await;
         run.stop.cancel();
         run.task.await.unwrap();
+    }
+
+    /// A driver that says of three devices that they are gone, and then nothing more.
+    struct Farewell(LinkId);
+
+    #[async_trait]
+    impl Driver for Farewell {
+        fn name(&self) -> &LinkId {
+            &self.0
+        }
+
+        fn kind(&self) -> &'static str {
+            "farewell"
+        }
+
+        fn catalogue(&self) -> Vec<PointInfo> {
+            Vec::new()
+        }
+
+        async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
+            for device in ["a", "b", "c"] {
+                port.emit(Event::Device { device: device.into(), alive: false, reason: None }).await;
+            }
+            Err(DriverError::fatal("no such port"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_driver_said_of_its_devices_arrives_when_the_gateway_has_time_although_the_driver_is_gone() {
+        let (events, mut received) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let (port, _end) = Port::new("bus".into(), events, stop.clone());
+        let task = tokio::spawn(supervise(Arc::new(Farewell("bus".into())), port));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        for expected in ["a", "b", "c"] {
+            let told = received.recv().await.map(|told| told.event);
+            assert_eq!(told, Some(Event::Device { device: expected.into(), alive: false, reason: None }));
+        }
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(received.recv().await, None);
     }
 
     #[tokio::test(start_paused = true)]

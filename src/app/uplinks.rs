@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tracing::info;
 use wharf_contract::settings::FilePath;
 
-use crate::config::Site;
 use crate::config::site::{self, Protocol, TlsVersion, WhenFull};
+use crate::config::{self, Site};
 use crate::downlink::Ask;
+use crate::north::Outlet;
 use crate::queue::disk::{Disk, Kind};
 use crate::queue::{self, Queue};
 use crate::topics::Topics;
@@ -34,6 +35,17 @@ pub fn open_queues(site: &Site, state_dir: &Path) -> anyhow::Result<Vec<(Arc<str
         queues.push((Arc::from(name.as_str()), queue));
     }
     Ok(queues)
+}
+
+/// The way to these queues, each with its uplink's filter.
+pub fn outlets(site: &Site, queues: &[(Arc<str>, Queue)]) -> Vec<Outlet> {
+    let filter = |name: &str| site.uplinks.get(name).map(|settings| config::matcher(&settings.r#match));
+    let outlet = |(name, queue): &(Arc<str>, Queue)| Outlet {
+        name: name.clone(),
+        queue: queue.clone(),
+        filter: filter(name).unwrap_or_default(),
+    };
+    queues.iter().map(outlet).collect()
 }
 
 /// Reads each uplink's password and certificates, to see whether that works.
@@ -109,6 +121,7 @@ fn queue_settings(settings: &site::Queue, dir: &Path) -> queue::Settings {
         when_full: match settings.when_full {
             WhenFull::DropOldest => queue::WhenFull::DropOldest,
             WhenFull::DropNewest => queue::WhenFull::DropNewest,
+            WhenFull::Block => queue::WhenFull::Block,
         },
         commit_interval,
         ..queue::Settings::new(dir)

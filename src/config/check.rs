@@ -10,6 +10,7 @@ use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Span, Typed, sugg
 use super::{Site, rules};
 use crate::drivers;
 use crate::mapping::Glob;
+use crate::north::MOST_UPLINKS;
 
 /// The sections whose entries are links, by driver.
 const DRIVERS: [&str; 2] = [wharf_modbus::KIND, wharf_mysensors::KIND];
@@ -24,6 +25,24 @@ pub fn names(root: &Node) -> Vec<Problem> {
     twice("device", devices, &mut problems);
     for link in &links {
         taken_by_a_node(link, &links, &mut problems);
+    }
+    let uplinks = root.get("uplinks").map_or(&[][..], |section| section.value.entries());
+    for uplink in uplinks {
+        let path = format!("uplinks.{}", uplink.key);
+        if let Some(entry) = uplink.value.get("match") {
+            rule_for_nothing(entry, &format!("{path}.match"), &links, &mut problems);
+        }
+        if uplinks.len() > 1 {
+            blocks_the_others(uplink, &path, &mut problems);
+        }
+    }
+    if let Some(one_too_many) = uplinks.get(MOST_UPLINKS) {
+        problems.push(Problem {
+            span: one_too_many.key_span,
+            path: format!("uplinks.{}", one_too_many.key),
+            message: format!("a site has {MOST_UPLINKS} uplinks at most"),
+            help: None,
+        });
     }
     if let Some(Entry { value: Node { kind: NodeKind::Sequence(rules), .. }, .. }) = root.get("mapping") {
         for (index, rule) in rules.iter().enumerate() {
@@ -133,6 +152,19 @@ fn taken_by_a_node(link: &Link, links: &[Link], problems: &mut Vec<Problem>) {
     }
 }
 
+/// While one uplink blocks, no reading becomes a message, so no other would get any either.
+fn blocks_the_others(uplink: &Entry, path: &str, problems: &mut Vec<Problem>) {
+    let when_full = uplink.value.get("queue").and_then(|queue| queue.value.get("when_full"));
+    let Some(when_full) = when_full.filter(|entry| entry.value.text() == Some("block")) else { return };
+    problems.push(Problem {
+        span: when_full.value.span,
+        path: format!("{path}.queue.when_full"),
+        message: "`block` would hold up the other uplinks, too, so it is for a site with one uplink".into(),
+        help: Some("drop_oldest or drop_newest leave each uplink to itself".into()),
+    });
+}
+
+/// A filter that no device of the site fits, of a rule or of an uplink.
 fn rule_for_nothing(matcher: &Entry, path: &str, links: &[Link], problems: &mut Vec<Problem>) {
     let glob = |key: &str| matcher.value.get(key).and_then(|entry| Some((entry, Glob::new(entry.value.text()?))));
     let (link, driver, device) = (glob("link"), glob("driver"), glob("device"));

@@ -21,6 +21,6 @@ pub mod url;
 
 pub use errors::SiteErrors;
 pub use load::{load, read};
-pub use rules::rules;
+pub use rules::{matcher, rules};
 pub use schema::schema;
 pub use site::Site;

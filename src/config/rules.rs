@@ -62,7 +62,8 @@ fn not_our_own(template: Template, gateway: &str) -> Result<Template, TemplateEr
     }
 }
 
-fn matcher(settings: &Match) -> Matcher {
+/// The compiled form of a filter; every text is a valid pattern.
+pub fn matcher(settings: &Match) -> Matcher {
     let glob = |pattern: &Option<String>| pattern.as_ref().map(|text| Glob::new(text.as_str()));
     Matcher {
         link: glob(&settings.link),

@@ -60,6 +60,9 @@ settings! {
         /// The longest absence after which the broker's session is resumed. After a longer one it
         /// starts clean, because what the broker kept for it are stale commands. 0s: always clean.
         command_age: Period<0, 604_800_000> = Period::secs(10),
+        /// Which readings go there, and the health of which links and devices. What is left out
+        /// matches everything.
+        r#match: Match = Match::default(),
         /// The queue on disk.
         queue: Queue = Queue::default(),
     }
@@ -123,7 +126,7 @@ settings! {
         max_age: Option<Period<1_000>> = None,
         /// How much of the disk it leaves free.
         min_free: ByteSize = ByteSize::mib(64),
-        /// Which messages go when there is no room.
+        /// What happens when there is no room: which messages go, or that nothing more is taken.
         when_full: WhenFull = WhenFull::DropOldest,
         /// How often it is made safe on disk. A power cut loses at most what came since. 0ms: as often
         /// as the disk can. Without it: 10ms on a solid-state disk, 100ms on a card and any other.
@@ -132,12 +135,16 @@ settings! {
 }
 
 setting_enum! {
-    /// Which messages go when there is no room.
+    /// What happens when there is no room.
     pub enum WhenFull {
-        /// The oldest.
+        /// The oldest messages go.
         DropOldest = "drop_oldest",
-        /// The one that has just come.
+        /// The message that has just come goes.
         DropNewest = "drop_newest",
+        /// What is stored stays, and nothing more is taken until there is room. Polling goes on,
+        /// but no reading becomes a message, for local clients neither; what could not be taken
+        /// is counted as lost, with the reason blocked. Only where there is no other uplink.
+        Block = "block",
     }
 }
 
@@ -193,7 +200,7 @@ settings! {
 }
 
 settings! {
-    /// Which readings a rule is for. `*` stands for any run of characters.
+    /// Which readings. `*` stands for any run of characters.
     pub struct Match {
         /// The link's name.
         link: Option<String> = None,

@@ -11,7 +11,7 @@ mod template;
 
 use std::sync::Arc;
 
-use wharf_contract::{LinkId, Reading};
+use wharf_contract::{DeviceId, LinkId, Reading};
 
 pub use glob::Glob;
 pub use payload::{Payload, epoch_ms};
@@ -31,7 +31,7 @@ pub const PAYLOAD_WORDS: &[&str] =
 const CLASSIC_TOPIC: &str = "{gateway}-out/{node}/{child}/{command}/{ack}/{type}";
 const DEFAULT_TOPIC: &str = "{gateway}-out/{device}/{point}";
 
-/// Which readings a rule is for; what is not given matches everything.
+/// Which readings a rule or an uplink is for; what is not given matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
     /// The link's name.
@@ -101,10 +101,14 @@ impl Matcher {
         fits(self.link.as_ref(), link.link.as_str()) && fits(self.driver.as_ref(), link.driver)
     }
 
-    fn matches(&self, link: &LinkFacts, reading: &Reading) -> bool {
-        self.could_match(link)
-            && fits(self.device.as_ref(), reading.device.as_str())
-            && fits(self.point.as_ref(), reading.point.as_str())
+    /// Whether a reading of this device can match.
+    pub fn could_match_device(&self, link: &LinkFacts, device: &DeviceId) -> bool {
+        self.could_match(link) && fits(self.device.as_ref(), device.as_str())
+    }
+
+    /// Whether this reading matches.
+    pub fn matches(&self, link: &LinkFacts, reading: &Reading) -> bool {
+        self.could_match_device(link, &reading.device) && fits(self.point.as_ref(), reading.point.as_str())
     }
 
     /// The words a template of this rule may use: the common ones, and the labels that every link

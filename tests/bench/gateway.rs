@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use measure::{Outcome, Start, peak_memory, print, yardstick};
-use tokio::sync::Notify;
+use tokio::sync::OnceCell;
+use wharf::queue::Queue;
 use wharf::{app, config};
 use wharf_contract::{
     Driver, DriverError, Event, Health, LinkId, PointId, PointInfo, Port, Reading, Value, async_trait,
@@ -60,14 +61,14 @@ async fn whole_path(dir: &Path, broker: &Broker, listen: Option<u16>, messages: 
     let no_secrets = |name: &str| Err(format!("no secret {name} here"));
     let site = config::read(&text, &dir.join("site.yaml"), &no_secrets).map_err(|errors| errors.to_string())?;
     let state_dir = dir.join(format!("state-{}", listen.len()));
-    let source = Arc::new(Source { name: LinkId::from("source"), go: Notify::new(), messages });
+    let source = Arc::new(Source { name: LinkId::from("source"), go: OnceCell::new(), messages });
     let running = app::start_with(site, vec![source.clone()], app::Options { state_dir, tap: None }).await?;
     running.connected().await?;
     let queue = running.queues()[0].1.clone();
     let start = Start::now(dir);
     let before = queue.counters();
     // The uplink is connected, so what is measured is the steady flow.
-    source.go.notify_one();
+    source.go.set(queue.clone()).map_err(|_| "it has begun already")?;
     while queue.counters().acknowledged < before.acknowledged + messages {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -77,10 +78,15 @@ async fn whole_path(dir: &Path, broker: &Broker, listen: Option<u16>, messages: 
     Ok((cost, syncs))
 }
 
+/// How many readings the driver may be ahead of the queue. They fit the channel behind the port, so
+/// none is ever dropped there.
+const AHEAD: u64 = 2048;
+
 /// A driver that emits readings of ten points in turn, as fast as the gateway takes them.
 struct Source {
     name: LinkId,
-    go: Notify,
+    /// Where the readings get to; set when the driver may begin.
+    go: OnceCell<Queue>,
     messages: u64,
 }
 
@@ -100,9 +106,16 @@ impl Driver for Source {
 
     async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
         port.report(Health::Online);
-        self.go.notified().await;
+        while self.go.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let queue = self.go.get().ok_or_else(|| DriverError::fatal("no queue"))?;
+        let before = queue.counters().captured;
         let points: Vec<PointId> = (0..10).map(|point| format!("point-{point}").into()).collect();
         for number in 0..self.messages {
+            while number % 256 == 0 && before + number > queue.counters().captured + AHEAD {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
             let point = points[number as usize % points.len()].clone();
             let value = Value::Float(f64::from(u32::try_from(number % 1000).unwrap_or_default()) / 10.0);
             let reading =

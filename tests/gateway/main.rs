@@ -17,6 +17,8 @@ mod mysensors;
 mod outage;
 mod renewal;
 mod restart;
+mod slow;
 mod start_stop;
 mod tls;
+mod uplinks;
 mod websocket;

@@ -5,10 +5,14 @@
 //! that goes through its [`Port`]. A driver knows this crate and nothing else of wharf, so it can
 //! be understood, tested and replaced alone.
 //!
+//! What happens further north never slows a driver down. A burst of readings waits a moment for
+//! room; when the gateway is stalled, readings are dropped at the port and counted as an
+//! [`Overrun`], and the driver goes on polling.
+//!
 //! - [`reading`]: values, qualities, readings and the names they carry.
 //! - [`command`]: what the gateway asks of a driver, and the answer.
 //! - [`catalogue`]: which points a driver knows before it has heard any of them.
-//! - [`port`]: the channel pair between the two sides.
+//! - [`port`]: the channel pair between the two sides, and what happens when it is full.
 //! - [`settings`]: how a driver declares its part of the site file, once, for decoder and schema.
 
 pub mod catalogue;
@@ -20,7 +24,7 @@ pub mod settings;
 pub use async_trait::async_trait;
 pub use catalogue::{PointInfo, WriteRule};
 pub use command::{Action, Answer, Command, CommandError, Done};
-pub use port::{Event, Health, LinkEvent, Port, PortEnd};
+pub use port::{Event, Health, LateNews, LinkEvent, Overrun, Overruns, Port, PortEnd};
 pub use reading::{DeviceId, Labels, LinkId, PointId, Quality, Reading, Unit, Value};
 
 /// Any error, boxed: what a driver's own error becomes on its way to the supervisor.

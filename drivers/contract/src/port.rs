@@ -1,5 +1,7 @@
 //! A driver's whole world: events out, commands in, health, and the request to stop.
 
+mod handover;
+
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -7,6 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Command, CommandError, DeviceId, LinkId, Reading};
+use handover::Handover;
+pub use handover::{DEVICES_KEPT, LateNews, Overrun, Overruns, PATIENCE};
 
 /// How many commands may wait for one driver; one more is answered as refused.
 pub const COMMANDS_WAITING: usize = 64;
@@ -80,8 +84,7 @@ pub struct LinkEvent {
 /// The driver's end.
 #[derive(Debug)]
 pub struct Port {
-    link: LinkId,
-    events: mpsc::Sender<LinkEvent>,
+    handover: Handover,
     commands: mpsc::Receiver<Command>,
     health: watch::Sender<Health>,
     stop: CancellationToken,
@@ -94,6 +97,8 @@ pub struct PortEnd {
     pub commands: mpsc::Sender<Command>,
     /// How the link is.
     pub health: watch::Receiver<Health>,
+    /// The readings that were dropped because the gateway was behind.
+    pub overruns: Overruns,
 }
 
 impl Port {
@@ -102,18 +107,30 @@ impl Port {
     pub fn new(link: LinkId, events: mpsc::Sender<LinkEvent>, stop: CancellationToken) -> (Self, PortEnd) {
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (health, health_seen) = watch::channel(Health::Connecting);
-        (Self { link, events, commands, health, stop }, PortEnd { commands: command_sender, health: health_seen })
+        let handover = Handover::new(link, events);
+        let end = PortEnd { commands: command_sender, health: health_seen, overruns: handover.overruns() };
+        (Self { handover, commands, health, stop }, end)
     }
 
     /// The link this port belongs to.
     pub fn link(&self) -> &LinkId {
-        &self.link
+        self.handover.link()
     }
 
-    /// Hands an event over. Waits while the gateway is behind, so memory does not grow; an event
-    /// that no one takes any more, because the gateway is stopping, is let go.
+    /// Hands an event over. Never waits long, whatever becomes of the gateway.
+    ///
+    /// A reading that finds no room waits for it, up to [`PATIENCE`]. When there was none by then
+    /// it is dropped and counted in [`PortEnd::overruns`], and so is, at once, every further one
+    /// that finds no room; only when half of the room is free again may one wait again. Device
+    /// events never wait: the newest of each device is kept until there is room.
     pub async fn emit(&self, event: Event) {
-        let _ = self.events.send(LinkEvent { link: self.link.clone(), event }).await;
+        self.handover.emit(event).await;
+    }
+
+    /// Brings device events that had to be kept to the gateway. Whoever runs the driver runs this
+    /// beside it.
+    pub fn late_news(&self) -> LateNews {
+        self.handover.late_news()
     }
 
     /// The next command that is still in time. One whose deadline has passed is answered here

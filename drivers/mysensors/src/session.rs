@@ -57,8 +57,7 @@ pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Resul
     };
     let ended = session.converse(&mut reader, port).await;
     let seen = session.seen;
-    // The stream is closed and waiting commands are given up first: the events may have to wait
-    // for a gateway that is behind.
+    // The stream is closed and waiting commands are given up first: whoever asked learns at once.
     drop((session, reader));
     tell_gone(link, &seen, ended.as_ref().err(), port).await;
     debug!(link = %port.link(), stats = ?link.counters.snapshot(), "session ended");

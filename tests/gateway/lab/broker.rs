@@ -69,10 +69,25 @@ impl Mosquitto {
 
     /// Ends it cleanly.
     pub fn terminate(&mut self) {
-        if let Some(child) = &mut self.child {
-            assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        self.signal("-TERM");
+        if let Some(mut child) = self.child.take() {
             child.wait().unwrap();
-            self.child = None;
+        }
+    }
+
+    /// Makes it hang: its connections stay open and nothing moves.
+    pub fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(child) = &self.child {
+            assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         }
     }
 

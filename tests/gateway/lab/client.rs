@@ -86,6 +86,11 @@ impl Client {
         this
     }
 
+    /// How many subscriptions were confirmed so far: all of them, once per connection.
+    pub fn subscribed(&self) -> usize {
+        *self.subscribed.lock().unwrap()
+    }
+
     /// Publishes with QoS 1.
     pub fn publish(&self, topic: &str, payload: &str) {
         self.send(topic, payload, mqtt::PublishOptions::at_least_once());

@@ -3,10 +3,13 @@
 pub mod broker;
 pub mod ca;
 pub mod client;
+pub mod forwarder;
 pub mod front;
 pub mod garden;
 pub mod gateway;
 pub mod line;
+pub mod meter;
+pub mod node;
 pub mod scripted;
 pub mod slave;
 

@@ -1,0 +1,114 @@
+//! The wiring as a whole, with a driver of the tests' own and an uplink that never comes up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, sleep, timeout};
+use wharf_contract::{Driver, DriverError, Event, Health, LinkId, PointInfo, Port, Reading, Value, async_trait};
+
+use super::{Options, Running, start_with};
+use crate::config;
+use crate::queue::Counters;
+
+/// Generous: what is waited for happens within a second or two on a machine that is not busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Large, so that a queue of 16 MiB is soon full.
+const VALUE: usize = 8 * 1024;
+
+/// A driver that takes readings as fast as timers go, a few at a time.
+struct Source {
+    name: LinkId,
+    emitted: AtomicU64,
+}
+
+#[async_trait]
+impl Driver for Source {
+    fn name(&self) -> &LinkId {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn catalogue(&self) -> Vec<PointInfo> {
+        Vec::new()
+    }
+
+    async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
+        port.report(Health::Online);
+        port.emit(Event::Device { device: "tank".into(), alive: true, reason: None }).await;
+        while port.pause(Duration::from_millis(1)).await {
+            for _ in 0..4 {
+                let value = Value::Text("x".repeat(VALUE));
+                let reading = Reading::good("tank".into(), "level".into(), value, SystemTime::now());
+                port.emit(Event::Reading(reading)).await;
+                self.emitted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    fn emitted(&self) -> u64 {
+        self.emitted.load(Ordering::SeqCst)
+    }
+}
+
+/// A gateway whose one uplink is never there, and its driver.
+async fn gateway(dir: &std::path::Path, when_full: &str) -> (Running, Arc<Source>) {
+    let text = format!(
+        "gateway: gw1\nuplinks: {{ away: {{ url: \"mqtt://127.0.0.1:1\", queue: {{ max_size: 16MiB, min_free: 0B, when_full: {when_full} }} }} }}\nbroker: {{ listen: [] }}\n",
+    );
+    let site = config::read(&text, &dir.join("site.yaml"), &|_| Err("no secrets here".into())).unwrap();
+    let source = Arc::new(Source { name: "bus".into(), emitted: AtomicU64::new(0) });
+    let options = Options { state_dir: dir.to_owned(), tap: None };
+    (start_with(site, vec![source.clone()], options).await.unwrap(), source)
+}
+
+async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let happens = async {
+        while !happened() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, happens).await.is_ok(), "waited in vain: {what}");
+}
+
+/// Nothing is missing from the count: every reading, and the few words about link and device.
+fn all_accounted_for(counters: &Counters, emitted: u64) {
+    assert_eq!(counters.captured, counters.acknowledged + counters.queued + counters.dropped.total(), "{counters:?}");
+    let others = counters.captured.checked_sub(emitted).unwrap_or_else(|| panic!("{emitted} emitted: {counters:?}"));
+    assert!(others <= 10, "{emitted} emitted, and yet {counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_queue_blocks_the_driver_goes_on_and_every_reading_is_counted_to_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, source) = gateway(dir.path(), "block").await;
+    let queue = running.queues()[0].1.clone();
+    until("readings dropped at the port", || queue.counters().dropped.blocked > 0).await;
+    let stored = queue.counters().queued;
+    let before = source.emitted();
+    until("the driver to go on", || source.emitted() > before + 500).await;
+    assert!(queue.counters().queued >= stored, "what is stored stays");
+
+    let began = Instant::now();
+    running.stop().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "stopping took {:?}", began.elapsed());
+    all_accounted_for(&queue.counters(), source.emitted());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_at_its_bound_that_drops_the_oldest_costs_no_reading_at_the_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, source) = gateway(dir.path(), "drop_oldest").await;
+    let queue = running.queues()[0].1.clone();
+    until("the queue to go round", || queue.counters().dropped.full > 0).await;
+    running.stop().await.unwrap();
+    assert_eq!(queue.counters().dropped.blocked, 0);
+    all_accounted_for(&queue.counters(), source.emitted());
+}

@@ -1,0 +1,175 @@
+//! Nothing northbound slows anything southbound: how late polls are while the broker is there,
+//! against how late they are in a long outage with the queue at its bound.
+//!
+//! Forty seconds stand for thirteen hours. What a long outage does to a gateway is that its queue
+//! goes round: 512 MiB hold some ten hours of a hundred values a second, so in thirteen hours they
+//! are filled once and a third of them is written over. Here 16 MiB, the least there is, meet two
+//! megabytes a second (long payloads from few values, so that the test's own machine has little to
+//! do), are full after eight seconds and written over for thirty: almost four times. With
+//! `when_full: block` it takes some seconds more until what waits in memory is full, too.
+
+use std::collections::HashMap;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::lab::broker::Mosquitto;
+use crate::lab::client::Client;
+use crate::lab::forwarder::Forwarder;
+use crate::lab::gateway::{Gateway, Site};
+use crate::lab::meter::{Asked, Meter};
+use crate::lab::{PATIENCE, wait_for};
+
+const EVERY: Duration = Duration::from_millis(100);
+const UNITS: u8 = 5;
+const POINTS: usize = 20;
+const BEFORE: Duration = Duration::from_secs(15);
+const OUTAGE: Duration = Duration::from_secs(40);
+
+/// How much later than before a poll may be, at the 99th percentile. On an idle machine both are
+/// within a few milliseconds, and noise of other tests on the same machine is some tens. A poll
+/// that had to wait for the queue would be late by what a driver waits for each of its twenty
+/// values, or by the rest of the outage.
+const ALLOWANCE: Duration = Duration::from_millis(250);
+
+#[test]
+fn polls_are_no_later_while_a_full_queue_evicts_its_oldest_messages() {
+    let scene = Scene::start("drop_oldest");
+    scene.pass_through_the_outage(|| {
+        let oldest = scene.oldest_segment();
+        wait_for("the oldest to be evicted", PATIENCE, || (scene.oldest_segment() > oldest).then_some(()));
+    });
+    scene.hears_of_losses_for("full");
+}
+
+#[test]
+fn polls_are_no_later_while_a_full_queue_blocks() {
+    let scene = Scene::start("block");
+    scene.pass_through_the_outage(|| {
+        scene.gateway.wait_log("readings dropped at the driver's port");
+    });
+    scene.hears_of_losses_for("blocked");
+}
+
+struct Scene {
+    upstream: Client,
+    gateway: Gateway,
+    site: Site,
+    meter: Meter,
+    way: Forwarder,
+    _broker: Mosquitto,
+}
+
+impl Scene {
+    fn start(when_full: &str) -> Self {
+        let broker = Mosquitto::start();
+        let way = Forwarder::to(broker.port);
+        let meter = Meter::start();
+        let points: String =
+            (0..POINTS).map(|point| format!("p{point}: {{ holding: {}, type: u32 }}, ", point * 2)).collect();
+        let devices: String =
+            (1..=UNITS).map(|unit| format!("      u{unit}: {{ unit: {unit}, points: {{ {points} }} }}\n")).collect();
+        let site = Site::new(&format!(
+            "gateway: gw1
+uplinks:
+  central:
+    url: mqtt://127.0.0.1:{}
+    queue: {{ max_size: 16MiB, min_free: 0B, when_full: {when_full} }}
+broker: {{ listen: [] }}
+modbus:
+  bus:
+    tcp: 127.0.0.1:{}
+    every: {}ms
+    devices:
+{devices}
+mapping:
+  - topic: \"{{gateway}}-out/{{device}}/{{point}}\"
+    payload: \"{{value}} {}\"
+",
+            way.port,
+            meter.port,
+            EVERY.as_millis(),
+            "x".repeat(2000)
+        ));
+        let upstream = Client::subscribe(broker.port, &["gw1-sys/loss", "gw1-out/u1/p1"]);
+        let gateway = site.run();
+        upstream.wait_on("gw1-out/u1/p1");
+        Self { upstream, gateway, site, meter, way, _broker: broker }
+    }
+
+    /// Waits until the queue is full, and judges the polls from then on to the broker's return.
+    fn pass_through_the_outage(&self, filled: impl Fn()) {
+        let began = Instant::now();
+        sleep(BEFORE);
+        let gone = Instant::now();
+        self.way.close();
+        // What was acknowledged last may still free a segment.
+        sleep(Duration::from_secs(1));
+        filled();
+        let full = Instant::now();
+        println!("full {:?} after the broker had gone", full - gone);
+        let back = gone + OUTAGE;
+        sleep(back.saturating_duration_since(full));
+        no_later(&self.meter.asked(), (began, gone), (full, back));
+        self.way.open();
+    }
+
+    /// The lowest number that a record in the queue's files may have.
+    fn oldest_segment(&self) -> u64 {
+        let names = fs::read_dir(self.site.queue("central")).unwrap().map(|entry| entry.unwrap().path());
+        let segments = names.filter(|path| path.extension().is_some_and(|extension| extension == "seg"));
+        segments.map(|path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap()).min().unwrap()
+    }
+
+    fn hears_of_losses_for(&self, reason: &str) {
+        wait_for("the report of the losses", PATIENCE * 2, || {
+            let told = self.upstream.on("gw1-sys/loss");
+            told.iter().any(|heard| heard.json()["reason"] == reason).then_some(())
+        });
+    }
+}
+
+/// Holds the polls of one stretch of time against those of another.
+fn no_later(asked: &[Asked], before: (Instant, Instant), during: (Instant, Instant)) {
+    let (before, during) = (Rhythm::of(asked, before), Rhythm::of(asked, during));
+    println!("before: {before:?}\nduring: {during:?}");
+    for rhythm in [&before, &during] {
+        assert!(rhythm.share_of_ideal > 0.9, "{rhythm:?}");
+        assert!(rhythm.median_gap > EVERY * 8 / 10 && rhythm.median_gap < EVERY * 12 / 10, "{rhythm:?}");
+    }
+    assert!(during.late_p99 <= before.late_p99 + ALLOWANCE, "before {before:?}, during {during:?}");
+}
+
+/// How polls followed each other, each unit by itself.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read in the words of a failure")]
+struct Rhythm {
+    polls: usize,
+    share_of_ideal: f64,
+    median_gap: Duration,
+    /// How much longer than it should be a gap was.
+    late_p99: Duration,
+    late_most: Duration,
+}
+
+impl Rhythm {
+    fn of(asked: &[Asked], (from, to): (Instant, Instant)) -> Self {
+        let mut units: HashMap<u8, Vec<Instant>> = HashMap::new();
+        for asked in asked.iter().filter(|asked| from <= asked.at && asked.at < to) {
+            units.entry(asked.unit).or_default().push(asked.at);
+        }
+        assert_eq!(units.len(), usize::from(UNITS));
+        let polls = units.values().map(Vec::len).sum();
+        let mut gaps: Vec<Duration> =
+            units.values().flat_map(|polls| polls.windows(2).map(|pair| pair[1] - pair[0])).collect();
+        gaps.sort_unstable();
+        let late = |place: usize| gaps[place].saturating_sub(EVERY);
+        Self {
+            polls,
+            share_of_ideal: polls as f64 / f64::from(UNITS) / ((to - from).as_secs_f64() / EVERY.as_secs_f64()),
+            median_gap: gaps[gaps.len() / 2],
+            late_p99: late(gaps.len() * 99 / 100),
+            late_most: late(gaps.len() - 1),
+        }
+    }
+}
