@@ -13,7 +13,7 @@ mod overruns;
 mod tests;
 mod uplinks;
 
-pub use uplinks::preflight;
+pub use uplinks::{preflight, queue_settings};
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,13 +25,14 @@ use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wharf_contract::{Driver, Port};
 
 use crate::broker::LocalBroker;
 use crate::config::{self, Site};
+use crate::control::{self, Desk, Socket};
 use crate::downlink::{self, Ask, Catalogue, Downlink};
 use crate::mapping::Mapping;
 use crate::message::Message;
@@ -52,6 +53,7 @@ const DRIVERS_STOP: Duration = Duration::from_millis(1500);
 const PART_STOPS: Duration = Duration::from_millis(180);
 const UPLINKS_STOP: Duration = Duration::from_millis(1500);
 const QUEUE_CLOSES: Duration = Duration::from_millis(600);
+const CONTROL_STOPS: Duration = Duration::from_millis(50);
 
 /// What is not in the site file.
 pub struct Options {
@@ -76,6 +78,7 @@ pub struct Running {
     uplink_tasks: Stage,
     link_watchers: JoinSet<()>,
     loss_watchers: JoinSet<()>,
+    control: Stage,
 }
 
 /// Tasks that stop together.
@@ -121,6 +124,9 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let links = drivers::links(&drivers);
     info!(gateway = topics.gateway(), version = env!("CARGO_PKG_VERSION"), "wharf starts: {}", site.summary());
 
+    let started = Instant::now();
+    // First of all: what follows belongs to one gateway alone.
+    let socket = Socket::claim(&options.state_dir)?;
     let queues = uplinks::open_queues(&site, &options.state_dir)?;
     let (asks, asks_received) = mpsc::channel(downlink::ASKS_WAITING);
     let mut uplinks = Vec::new();
@@ -152,6 +158,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let mut southbound = Stage::new();
     let mut catalogue = Catalogue::default();
     let mut ends = HashMap::new();
+    let mut link_ends = Vec::new();
     let mut link_watchers = JoinSet::new();
     let mut overrun_watch = OverrunWatch::new(north.clone());
     for (driver, facts) in drivers.into_iter().zip(&links) {
@@ -162,6 +169,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         let (health, to) = (end.health.clone(), To::Some(route));
         link_watchers.spawn(health::watch_link(link.clone(), health, to, north.clone(), topics.clone()));
         overrun_watch.add(link.clone(), route, end.overruns.clone());
+        link_ends.push((link.clone(), end.health.clone()));
         ends.insert(link, end);
         southbound.tasks.spawn(supervisor::supervise(driver, port));
     }
@@ -178,6 +186,14 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let work = Downlink { topics: topics.clone(), catalogue, links: ends, north: north.clone(), deadline };
     downlink.tasks.spawn(work.run(asks_received, downlink.stop.clone()));
 
+    let mut control = Stage::new();
+    if let Some(socket) = socket {
+        let queues = queues.iter().map(|(_, queue)| queue.clone());
+        let uplinks = uplink_ends.iter().cloned().zip(queues).collect();
+        let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks);
+        control.tasks.spawn(control::serve(socket, desk, control.stop.clone()));
+    }
+
     Ok(Running {
         topics,
         broker,
@@ -191,6 +207,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         uplink_tasks,
         link_watchers,
         loss_watchers,
+        control,
     })
 }
 
@@ -223,7 +240,8 @@ impl Running {
     }
 
     /// Waits until a part ends that should not, and names it. None does unless it has a defect;
-    /// but a gateway that goes on without one of its parts would only look like one.
+    /// but a gateway that goes on without one of its parts would only look like one. (The control
+    /// socket is none of them: nothing that is read or delivered depends on it.)
     pub async fn ended_early(&mut self) -> &'static str {
         let broker = async {
             match &mut self.broker {
@@ -260,6 +278,7 @@ impl Running {
             uplink_tasks,
             mut link_watchers,
             mut loss_watchers,
+            control,
         } = self;
         drivers.stop("drivers", DRIVERS_STOP).await;
         if !mapping.is_finished() && timeout(PART_STOPS, &mut mapping).await.is_err() {
@@ -280,6 +299,7 @@ impl Running {
         uplink_tasks.stop("uplinks", UPLINKS_STOP).await;
         downlink.stop("commands", PART_STOPS).await;
         loss_watchers.shutdown().await;
+        control.stop("the control socket", CONTROL_STOPS).await;
         let closed = join_all(queues.iter().map(|(name, queue)| close(name, queue))).await;
         if let Some(broker) = broker {
             north.publish(uplink::will(&topics), &To::Local).await;

@@ -8,6 +8,7 @@
 //! kept by each [queue](crate::queue), beside the records they stamped.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,10 @@ pub const CLOCK_WAS_SET: u64 = 1_767_225_600_000;
 /// How far the wall clock may stray from the time since boot before that counts as a step, in
 /// milliseconds: more than a slewed clock does from one look to the next.
 pub const STEP: u64 = 1000;
+
+/// What counts as one moment, in milliseconds, and how often it is tried to catch one.
+const AT_ONCE: u64 = 50;
+const ATTEMPTS: u32 = 5;
 
 /// What is known about the clock that stamped a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +77,9 @@ pub trait Source: Send + Sync {
     fn boot(&self) -> u64;
     /// Which boot this is; [`BootId::UNKNOWN`] if the system does not say.
     fn boot_id(&self) -> BootId;
+    /// Whether something has told the machine the time: a clock that runs while it is off, or the
+    /// network.
+    fn is_kept(&self) -> bool;
 }
 
 /// The clock. Clones share it.
@@ -120,9 +128,19 @@ impl Clock {
         }
     }
 
-    /// Both clocks.
+    /// Both clocks, read at one moment.
     pub fn stamp(&self) -> Stamp {
-        Stamp { wall: self.source.wall(), boot: self.source.boot() }
+        let mut boot = self.source.boot();
+        for _ in 0..ATTEMPTS {
+            let wall = self.source.wall();
+            let after = self.source.boot();
+            // Whoever is held up between two looks sees a step that never was.
+            if after.saturating_sub(boot) <= AT_ONCE {
+                return Stamp { wall, boot };
+            }
+            boot = after;
+        }
+        Stamp { wall: self.source.wall(), boot }
     }
 
     /// The wall clock alone, in milliseconds since 1970.
@@ -133,6 +151,12 @@ impl Clock {
     /// Which boot this is.
     pub fn boot_id(&self) -> BootId {
         self.source.boot_id()
+    }
+
+    /// Whether something has told the machine the time since it was switched on. A Pi goes on from
+    /// where it was switched off, which looks right and may be days behind.
+    pub fn is_kept(&self) -> bool {
+        self.source.is_kept()
     }
 
     /// Looks at both clocks, and remembers the one that is not set.
@@ -182,6 +206,11 @@ impl Source for System {
     fn boot_id(&self) -> BootId {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         parse_boot_id(&text).unwrap_or(BootId::UNKNOWN)
+    }
+
+    fn is_kept(&self) -> bool {
+        // The second is how systemd says that the network has told it the time.
+        ["/sys/class/rtc/rtc0", "/run/systemd/timesync/synchronized"].iter().any(|path| Path::new(path).exists())
     }
 }
 
@@ -246,6 +275,10 @@ pub mod pretend {
 
         fn boot_id(&self) -> BootId {
             self.0.lock().unwrap().1
+        }
+
+        fn is_kept(&self) -> bool {
+            true
         }
     }
 }

@@ -18,7 +18,8 @@
 //! [`downlink`] and put on the port of the driver that owns the device. Its answer goes north like
 //! a reading.
 //!
-//! [`app`] makes every channel, starts every task, and stops them from south to north.
+//! [`app`] makes every channel, starts every task, and stops them from south to north. [`control`]
+//! tells those who ask on the same machine how everything is.
 
 pub mod app;
 pub mod backoff;
@@ -26,6 +27,7 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod downlink;
 pub mod drivers;

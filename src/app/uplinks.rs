@@ -26,7 +26,7 @@ pub fn open_queues(site: &Site, state_dir: &Path) -> anyhow::Result<Vec<(Arc<str
     let mut queues = Vec::new();
     for (name, settings) in site.uplinks.iter() {
         let dir = state_dir.join("queue").join(name.as_str());
-        let queue = Queue::open(queue_settings(&settings.queue, &dir))
+        let queue = Queue::open(settings_of(&settings.queue, &dir))
             .with_context(|| format!("opening the queue of uplink {name} in {}", dir.display()))?;
         let waiting = queue.counters().queued;
         if waiting > 0 {
@@ -111,7 +111,15 @@ fn sources(settings: &site::Uplink) -> Sources {
     }
 }
 
-fn queue_settings(settings: &site::Queue, dir: &Path) -> queue::Settings {
+/// How the queue of an uplink is kept in `dir`; one the site does not name any more, as usual.
+pub fn queue_settings(site: &Site, uplink: &str, dir: &Path) -> queue::Settings {
+    match site.uplinks.get(uplink) {
+        Some(settings) => settings_of(&settings.queue, dir),
+        None => queue::Settings::new(dir),
+    }
+}
+
+fn settings_of(settings: &site::Queue, dir: &Path) -> queue::Settings {
     let by_disk = || Disk::of(dir).map_or(Kind::Unknown, |disk| disk.kind).commit_interval();
     let commit_interval = settings.commit.map_or_else(by_disk, Into::into);
     queue::Settings {

@@ -11,6 +11,11 @@ impl Exit {
     /// The site file is wrong (`EX_CONFIG`).
     pub const SITE_FILE: Self = Self(78);
 
+    /// Failed at run time.
+    pub const FAILED: Self = Self(1);
+    /// Wrong usage: something has to be said differently.
+    pub const USAGE: Self = Self(2);
+
     /// The site file names something that cannot be used, and why.
     pub fn site_file(error: &anyhow::Error) -> Self {
         complain(&format_args!("wharf: {error:#}"));
@@ -20,7 +25,7 @@ impl Exit {
     /// Failed at run time, and why.
     pub fn failure(error: &anyhow::Error) -> Self {
         complain(&format_args!("wharf: {error:#}"));
-        Self(1)
+        Self::FAILED
     }
 }
 

@@ -17,10 +17,20 @@ const LARGEST_SECRET: u64 = 64 << 10;
 
 /// Reads, decodes and checks a site file.
 pub fn load(path: &Path) -> Result<Site, SiteErrors> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    load_with(path, &|reference| open_secret(reference, directory))
+}
+
+/// Like [`load()`], but leaves the secrets where they are: for those who only look at a gateway and
+/// may not know them. What was a reference to a secret is a stand-in.
+pub fn load_sealed(path: &Path) -> Result<Site, SiteErrors> {
+    load_with(path, &|_| Ok("sealed".into()))
+}
+
+fn load_with(path: &Path, secrets: SecretResolver) -> Result<Site, SiteErrors> {
     let bytes = read_bounded(path, LARGEST_FILE).map_err(|why| SiteErrors::unreadable(path, why))?;
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
-    let directory = path.parent().unwrap_or(Path::new(""));
-    read(&text, path, &|reference| open_secret(reference, directory))
+    read(&text, path, secrets)
 }
 
 /// Decodes and checks the text of a site file. `path` is where it is said to stand: messages name

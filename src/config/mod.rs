@@ -7,7 +7,7 @@
 //! 3. [`check`] looks for what no single part can see: names used twice, rules for nothing.
 //! 4. [`errors`] shows mistakes to people and programs.
 //!
-//! [`load()`] does all of it for a file, [`read`] for a text.
+//! [`load()`] does all of it for a file, [`load_sealed`] without opening secrets, [`read`] for a text.
 
 pub mod check;
 pub mod errors;
@@ -20,7 +20,7 @@ pub mod tree;
 pub mod url;
 
 pub use errors::SiteErrors;
-pub use load::{load, read};
+pub use load::{load, load_sealed, read};
 pub use rules::{matcher, rules};
 pub use schema::schema;
 pub use site::Site;

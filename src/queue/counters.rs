@@ -39,6 +39,8 @@ pub struct Counters {
     pub disk_bytes: u64,
     /// When the oldest waiting record was captured; looked up about once a second.
     pub oldest_captured_at: Option<SystemTime>,
+    /// Losses the broker has not acknowledged the report of.
+    pub losses_untold: u64,
 }
 
 impl Counters {

@@ -35,12 +35,8 @@ impl CursorFile {
     /// Those of the file system; a damaged file is not one.
     pub fn open(path: &Path) -> io::Result<(Self, Option<Ledger>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let found = [0, 1].map(|slot| read(&file, slot));
+        let (newer, ledger) = newest(&file);
         extend(&file)?;
-        let generation = |slot: usize| found[slot].as_ref().map(|ledger| ledger.generation);
-        let newer = usize::from(generation(1) > generation(0));
-        let [first, second] = found;
-        let ledger = if newer == 0 { first } else { second };
         Ok((Self { file, slot: 1 - newer, buffer: Vec::new() }, ledger))
     }
 
@@ -64,6 +60,26 @@ impl CursorFile {
         self.slot = 1 - self.slot;
         Ok((offset, self.buffer.len() as u64))
     }
+}
+
+/// Reads the newer of the good slots, and changes nothing. `None` if there is no file or no good
+/// slot.
+///
+/// # Errors
+/// Those of the file system; a damaged file is not one.
+pub fn look(path: &Path) -> io::Result<Option<Ledger>> {
+    match File::open(path) {
+        Ok(file) => Ok(newest(&file).1),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The newer of the good slots, and what it holds.
+fn newest(file: &File) -> (usize, Option<Ledger>) {
+    let [first, second] = [0, 1].map(|slot| read(file, slot));
+    let generation = |ledger: &Option<Ledger>| ledger.as_ref().map(|ledger| ledger.generation);
+    if generation(&second) > generation(&first) { (1, second) } else { (0, first) }
 }
 
 /// Brings a file to its full length. What it holds already stays.

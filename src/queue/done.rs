@@ -15,8 +15,8 @@ pub const MAX_RANGES: usize = 16_000;
 /// refused.
 pub const MAX_ACKNOWLEDGED: usize = 12_000;
 
-/// No queue gets this far; a set on disk that says so is nonsense.
-pub const HIGHEST: u64 = u64::MAX / 2;
+/// No queue gets this far: a name or a ledger that says so is nonsense.
+pub const HIGHEST: u64 = 1 << 61;
 
 /// The set of finished sequence numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,8 +26,20 @@ pub struct Era {
     pub boot: BootId,
     /// What the wall clock showed beyond the time since boot, in milliseconds.
     pub offset: i64,
-    /// Whether the wall clock had been set.
-    pub trusted: bool,
+    /// What its stamps are worth.
+    pub trust: Trust,
+}
+
+/// What the wall clock's word is worth in an era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// It has not been set.
+    Unset,
+    /// It shows something likely, but has only carried on from where the machine was switched off:
+    /// no clock in the machine runs meanwhile. The first step is its setting.
+    Guessed,
+    /// It has been set, as far as anybody can tell.
+    Set,
 }
 
 /// The eras of the records that wait, and the one that is now.
@@ -45,20 +57,29 @@ impl Eras {
     }
 
     /// Compares the clocks, before the number `next` is given; everything below `cursor` is
-    /// finished. Returns whether a new era begins.
-    pub fn observe(&mut self, next: u64, cursor: u64, boot: BootId, now: Stamp) -> bool {
+    /// finished. `is_kept` says whether something has told the machine the time, and is asked only
+    /// if that matters. Returns whether a new era begins.
+    pub fn observe(
+        &mut self,
+        next: u64,
+        cursor: u64,
+        boot: BootId,
+        now: Stamp,
+        is_kept: impl FnOnce() -> bool,
+    ) -> bool {
         self.looked_at = Some(now.wall);
-        let era = Era { first: next, boot, offset: now.offset(), trusted: now.is_set() };
-        let goes_on = self.list.last().is_some_and(|last| {
-            last.boot == boot
-                && boot != BootId::UNKNOWN
-                && last.trusted == era.trusted
-                && last.offset.abs_diff(era.offset) <= STEP
-        });
-        if goes_on {
+        let last = self.list.last().filter(|last| last.boot == boot);
+        let goes_on =
+            |last: &Era| (last.trust != Trust::Unset) == now.is_set() && last.offset.abs_diff(now.offset()) <= STEP;
+        if last.is_some_and(goes_on) {
             return false;
         }
-        self.list.push(era);
+        let trust = match last {
+            _ if !now.is_set() => Trust::Unset,
+            None if !is_kept() => Trust::Guessed,
+            _ => Trust::Set,
+        };
+        self.list.push(Era { first: next, boot, offset: now.offset(), trust });
         self.forget(cursor, boot);
         true
     }
@@ -69,18 +90,37 @@ impl Eras {
             return if captured_at < CLOCK_WAS_SET { Correction::Unknown } else { Correction::None };
         };
         let era = self.list[at];
-        if era.trusted {
-            return Correction::None;
-        }
-        let helps = |other: &&Era| other.trusted && other.boot == era.boot && era.boot != BootId::UNKNOWN;
+        let helps = |other: &&Era| other.trust == Trust::Set && other.boot == era.boot && era.boot != BootId::UNKNOWN;
         let later = self.list[at..].iter().find(helps);
-        let known = later.or_else(|| self.list[..at].iter().rev().find(helps));
-        known.map_or(Correction::Unknown, |known| Correction::By(known.offset.saturating_sub(era.offset)))
+        let known = match era.trust {
+            Trust::Set => return Correction::None,
+            Trust::Guessed => later,
+            Trust::Unset => later.or_else(|| self.list[..at].iter().rev().find(helps)),
+        };
+        match known {
+            Some(known) => Correction::By(known.offset.saturating_sub(era.offset)),
+            None if era.trust == Trust::Guessed => Correction::None,
+            None => Correction::Unknown,
+        }
+    }
+
+    /// The eras of a boot whose word on the time counts: the set ones, else the guessed one.
+    fn opinions(&self, boot: BootId) -> impl Iterator<Item = &Era> {
+        let of_boot = move |era: &&Era| era.boot == boot && boot != BootId::UNKNOWN;
+        let best = self.list.iter().filter(of_boot).map(|era| era.trust).max().unwrap_or(Trust::Unset);
+        self.list.iter().filter(of_boot).filter(move |era| era.trust == best && best != Trust::Unset)
+    }
+
+    /// The first number of the era that is now.
+    pub fn begin_of_last(&self) -> u64 {
+        self.list.last().map_or(0, |era| era.first)
     }
 
     /// Whether no record at or above `seq` needs a correction.
     pub fn all_trusted_from(&self, seq: u64) -> bool {
-        self.list.first().is_some_and(|era| era.first <= seq) && self.list.iter().all(|era| era.trusted)
+        let alone = self.list.len() == 1;
+        let fine = |era: &Era| era.trust == Trust::Set || (alone && era.trust == Trust::Guessed);
+        self.list.first().is_some_and(|era| era.first <= seq) && self.list.iter().all(fine)
     }
 
     /// Whether a record is older than `max_age` for certain. Within one boot the time since boot
@@ -105,9 +145,7 @@ impl Eras {
     /// era is concerned.
     pub fn first_datable(&self, seq: u64, boot: BootId) -> u64 {
         let Some(from) = self.index(seq) else { return seq };
-        let of_known_time = |era: &Era| {
-            era.trusted || era.boot == boot || self.list.iter().any(|other| other.trusted && other.boot == era.boot)
-        };
+        let of_known_time = |era: &Era| era.boot == boot || self.opinions(era.boot).next().is_some();
         match self.list[from..].iter().find(|era| era.boot != BootId::UNKNOWN && of_known_time(era)) {
             Some(era) => seq.max(era.first),
             None => u64::MAX,
@@ -119,15 +157,13 @@ impl Eras {
         let Some(era) = era.filter(|era| era.boot != BootId::UNKNOWN) else {
             return (captured_at >= CLOCK_WAS_SET).then_some(captured_at);
         };
-        let of_its_boot = self.list.iter().filter(|other| other.trusted && other.boot == era.boot);
-        let latest = of_its_boot.map(|other| other.offset).max()?;
+        let latest = self.opinions(era.boot).map(|other| other.offset).max()?;
         Some(captured_at.saturating_add_signed(latest.saturating_sub(era.offset)))
     }
 
     /// The earliest wall time it may be now.
     fn earliest_now(&self, boot: BootId, now: Stamp) -> Option<u64> {
-        let of_this_boot = self.list.iter().filter(|era| era.trusted && era.boot == boot && boot != BootId::UNKNOWN);
-        let earliest = of_this_boot.map(|era| now.boot.saturating_add_signed(era.offset)).min();
+        let earliest = self.opinions(boot).map(|era| now.boot.saturating_add_signed(era.offset)).min();
         let shown = now.is_set().then_some(now.wall);
         earliest.into_iter().chain(shown).min()
     }
@@ -152,13 +188,13 @@ impl Eras {
     fn join_oldest(&mut self) {
         let second = self.list.remove(1);
         let first = &mut self.list[0];
-        let agree = first.boot == second.boot && first.trusted && second.trusted;
+        let agree = first.boot == second.boot && first.trust == Trust::Set && second.trust == Trust::Set;
         *first = Era {
             first: first.first,
             boot: if agree { first.boot } else { BootId::UNKNOWN },
             // The smaller distance makes records younger, so none expires too early.
             offset: first.offset.min(second.offset),
-            trusted: first.trusted && second.trusted,
+            trust: first.trust.min(second.trust),
         };
     }
 
@@ -169,7 +205,7 @@ impl Eras {
             out.extend_from_slice(&era.first.to_le_bytes());
             out.extend_from_slice(&era.boot.0);
             out.extend_from_slice(&era.offset.to_le_bytes());
-            out.push(u8::from(era.trusted));
+            out.push(era.trust as u8);
         }
     }
 
@@ -187,13 +223,14 @@ impl Eras {
 fn decode_one(bytes: &[u8; ENCODED]) -> Option<Era> {
     let (first, rest) = bytes.split_first_chunk::<8>()?;
     let (boot, rest) = rest.split_first_chunk::<16>()?;
-    let (offset, trusted) = rest.split_first_chunk::<8>()?;
-    Some(Era {
-        first: u64::from_le_bytes(*first),
-        boot: BootId(*boot),
-        offset: i64::from_le_bytes(*offset),
-        trusted: *trusted.first()? == 1,
-    })
+    let (offset, trust) = rest.split_first_chunk::<8>()?;
+    let trust = match trust.first()? {
+        0 => Trust::Unset,
+        1 => Trust::Guessed,
+        2 => Trust::Set,
+        _ => return None,
+    };
+    Some(Era { first: u64::from_le_bytes(*first), boot: BootId(*boot), offset: i64::from_le_bytes(*offset), trust })
 }
 
 #[cfg(test)]
@@ -214,7 +251,7 @@ mod tests {
     fn eras(looks: &[(u64, BootId, Stamp)]) -> Eras {
         let mut eras = Eras::default();
         for (next, boot, stamp) in looks {
-            eras.observe(*next, 0, *boot, *stamp);
+            eras.observe(*next, 0, *boot, *stamp, || true);
         }
         eras
     }
@@ -227,9 +264,26 @@ mod tests {
     fn what_was_stamped_before_the_clock_was_set_is_corrected_afterwards() {
         let mut eras = eras(&[(0, A, at(9000, 9000))]);
         assert_eq!(eras.correction(3, 12_000), Correction::Unknown);
-        eras.observe(10, 0, A, at(NOW, 20_000));
+        eras.observe(10, 0, A, at(NOW, 20_000), || true);
         assert_eq!(eras.correction(3, 12_000), Correction::By((NOW - 20_000) as i64));
         assert_eq!(eras.correction(10, NOW), Correction::None);
+    }
+
+    #[test]
+    fn a_clock_that_only_carried_on_is_believed_until_its_first_step_says_better() {
+        let day = 24 * HOUR;
+        let mut eras = Eras::default();
+        eras.observe(0, 0, A, at(NOW - 3 * day, 9000), || false);
+        assert_eq!(eras.correction(3, NOW - 3 * day), Correction::None);
+        assert!(eras.all_trusted_from(3));
+        eras.observe(10, 0, A, at(NOW, 20_000), || false);
+        let by = (3 * day - 11_000) as i64;
+        assert_eq!(eras.correction(3, NOW - 3 * day), Correction::By(by));
+        assert!(!eras.all_trusted_from(3));
+        // It has been set now, so a second step is somebody's business and no setting.
+        eras.observe(20, 0, A, at(NOW + YEAR, 30_000), || false);
+        assert_eq!(eras.correction(12, NOW), Correction::None);
+        assert_eq!(eras.correction(3, NOW - 3 * day), Correction::By(by));
     }
 
     #[test]
@@ -272,8 +326,8 @@ mod tests {
         before.encode(&mut bytes);
         let (mut after, rest) = Eras::decode(&bytes).unwrap();
         assert!(rest.is_empty());
-        assert!(!after.observe(7, 0, A, at(15_200, 15_000)));
-        assert!(after.observe(8, 0, A, at(NOW, 16_000)));
+        assert!(!after.observe(7, 0, A, at(15_200, 15_000), || true));
+        assert!(after.observe(8, 0, A, at(NOW, 16_000), || true));
         assert!(matches!(after.correction(3, 9500), Correction::By(_)));
     }
 
@@ -281,9 +335,9 @@ mod tests {
     fn eras_without_waiting_records_are_forgotten_unless_a_record_needs_them() {
         let mut eras = eras(&[(0, A, at(9000, 9000)), (4, A, at(NOW, 10_000))]);
         // All of the second era is finished, but not the first, which it explains.
-        eras.observe(9, 2, B, at(NOW + HOUR, 9000));
+        eras.observe(9, 2, B, at(NOW + HOUR, 9000), || true);
         assert!(matches!(eras.correction(3, 9500), Correction::By(_)));
-        eras.observe(9, 9, BootId([3; 16]), at(NOW + HOUR, 9000));
+        eras.observe(9, 9, BootId([3; 16]), at(NOW + HOUR, 9000), || true);
         assert_eq!(eras.list.len(), 1);
     }
 
@@ -291,7 +345,7 @@ mod tests {
     fn a_restless_clock_stays_within_the_bound_and_expires_nothing_early() {
         let mut eras = Eras::default();
         for n in 0..200 {
-            eras.observe(10 * n, 0, A, at(NOW + (n % 2) * YEAR, 10_000 + n));
+            eras.observe(10 * n, 0, A, at(NOW + (n % 2) * YEAR, 10_000 + n), || true);
         }
         assert_eq!(eras.list.len(), MAX_ERAS);
         for seq in 0..2000 {

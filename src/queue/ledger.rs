@@ -131,8 +131,12 @@ impl Ledger {
         let (eras, rest) = Eras::decode(rest)?;
         let done = Done::decode(rest)?;
         let counted = dropped.total().checked_add(passed_over)?;
-        let sound =
-            next <= HIGHEST && generation <= HIGHEST && done.end() <= next && settled <= next && counted <= done.len();
+        let sound = next <= HIGHEST
+            && eras.begin_of_last() <= next
+            && generation <= HIGHEST
+            && done.end() <= next
+            && settled <= next
+            && counted <= done.len();
         sound.then_some(Self { generation, next, settled, passed_over, dropped, untold, eras, done })
     }
 }
@@ -162,7 +166,7 @@ mod tests {
             ledger.done.insert(3 * n..3 * n + 1);
         }
         for n in 0..MAX_ERAS as u64 {
-            ledger.eras.observe(100 * n, 0, BootId([n as u8; 16]), Stamp { wall: n, boot: 0 });
+            ledger.eras.observe(100 * n, 0, BootId([n as u8; 16]), Stamp { wall: n, boot: 0 }, || true);
         }
         for n in 0..MAX_UNTOLD as u64 {
             ledger.lose(100 * n..100 * n + 1, LossReason::ALL[(n % 8) as usize], (n, n));

@@ -148,15 +148,20 @@ impl Losses {
         self.waiting.is_empty()
     }
 
+    /// What waits, oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Loss> {
+        self.waiting.iter()
+    }
+
     /// Takes everything that waits.
     pub fn take(&mut self) -> Vec<Loss> {
         self.waiting.drain(..).collect()
     }
 
-    /// The oldest, which does not change from now on.
-    pub fn freeze_oldest(&mut self) -> Option<Loss> {
-        self.frozen = !self.waiting.is_empty();
-        self.waiting.front().cloned()
+    /// The oldest, which does not change from now on, and whether it might have until now.
+    pub fn freeze_oldest(&mut self) -> Option<(Loss, bool)> {
+        let oldest = self.waiting.front().cloned()?;
+        Some((oldest, !std::mem::replace(&mut self.frozen, true)))
     }
 
     /// Forgets that one. Returns whether it was known.
@@ -205,7 +210,7 @@ impl Losses {
         let (losses, rest) = rest.split_at_checked(count * ENCODED)?;
         let waiting: VecDeque<Loss> = losses.as_chunks::<ENCODED>().0.iter().map(decode_one).collect::<Option<_>>()?;
         let next_id = u64::from_le_bytes(*next_id);
-        let known = waiting.len() <= most && waiting.iter().all(|loss| loss.id.0 < next_id);
+        let known = next_id <= u64::MAX / 2 && waiting.len() <= most && waiting.iter().all(|loss| loss.id.0 < next_id);
         let frozen = !waiting.is_empty();
         known.then_some((Self { waiting, most, frozen, next_id }, rest))
     }
@@ -273,7 +278,7 @@ mod tests {
             losses.note(LossReason::Purged, (90_000, 90_000), 1, (0, 0));
             assert_eq!(losses.waiting.len(), most);
             assert_eq!(counts(&losses).iter().sum::<u64>(), 4001);
-            assert_eq!(losses.freeze_oldest().unwrap().count, 1, "the frozen one is as it was");
+            assert_eq!(losses.freeze_oldest().unwrap().0.count, 1, "the frozen one is as it was");
         }
     }
 
@@ -281,7 +286,8 @@ mod tests {
     fn a_loss_that_is_being_told_does_not_change_and_goes_when_it_was_told() {
         let mut losses = Losses::new(MAX_UNTOLD);
         losses.note(LossReason::Full, (0, 9), 10, (1, 2));
-        let told = losses.freeze_oldest().unwrap();
+        let (told, is_news) = losses.freeze_oldest().unwrap();
+        assert!(is_news);
         losses.note(LossReason::Full, (10, 19), 10, (1, 2));
         assert_eq!(counts(&losses), [10, 10]);
         let mut bytes = Vec::new();
@@ -289,10 +295,11 @@ mod tests {
         let (mut after, rest) = Losses::decode(&bytes, MAX_UNTOLD).unwrap();
         assert!(rest.is_empty());
         after.note(LossReason::Full, (20, 20), 1, (1, 2));
-        assert_eq!(after.freeze_oldest(), Some(told.clone()));
+        assert_eq!(after.freeze_oldest(), Some((told.clone(), false)));
         assert!(after.told(told.id));
         assert!(!after.told(told.id));
-        let next = after.freeze_oldest().unwrap();
+        let (next, is_news) = after.freeze_oldest().unwrap();
+        assert!(is_news);
         assert_eq!((next.count, next.id.get() > told.id.get()), (11, true));
     }
 

@@ -6,10 +6,12 @@
 //! already safe. [`Queue::acknowledge`] finishes a record. What is lost (the disk is full, a record
 //! is too old, a sector went bad) is counted in [`Counters`] and told by [`Queue::next_loss`].
 //!
-//! From top to bottom: [`Queue`] is the handle; `state` is what it shares with the `writer`, whose
+//! From top to bottom: [`Queue`] is the handle, with `intake` for what comes in and `telling` for what
+//! was lost; `state` is what it shares with the `writer`, whose
 //! housekeeping is in `upkeep`; `ledger` is the one truth about what became of each number, made of
 //! `done`, `losses` and `eras`; `reader` reads batches; `recovery` opens what an earlier run left;
 //! `files` owns the directory; `segment`, `scan`, `frame` and `cursor` are the formats.
+//! [`inspect`] looks at the files from outside.
 //!
 //! # Memory
 //!
@@ -89,6 +91,8 @@ mod done;
 mod eras;
 mod files;
 mod frame;
+pub mod inspect;
+mod intake;
 mod ledger;
 mod losses;
 mod reader;
@@ -97,6 +101,7 @@ mod scan;
 mod segment;
 mod settings;
 mod state;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -107,7 +112,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -232,86 +237,6 @@ impl Queue {
         Ok(Self { inner: Arc::new(Inner { shared, max_body, finished_end_at_open, writer }) })
     }
 
-    /// Numbers a record, stamps it and hands it over for the next commit. Waits while too many
-    /// wait already; with [`WhenFull::Block`], for as long as the queue is full. A body above
-    /// [`MAX_BODY`] is dropped and counted.
-    ///
-    /// # Errors
-    /// The queue is closed, and did not take the record.
-    pub async fn append(&self, body: Bytes) -> Result<(), Closed> {
-        loop {
-            let mut room = pin!(self.inner.shared.space.notified());
-            room.as_mut().enable();
-            if self.try_append(&body)? {
-                return Ok(());
-            }
-            room.await;
-        }
-    }
-
-    /// Like [`Queue::append`], but waits no longer than `patience`: then the record is numbered,
-    /// dropped and counted as [`LossReason::Full`].
-    ///
-    /// # Errors
-    /// The queue is closed, and did not take the record.
-    pub async fn offer(&self, body: Bytes, patience: Duration) -> Result<(), Closed> {
-        // Looked at first, so that nothing is dropped while there is room.
-        if self.try_append(&body)? {
-            return Ok(());
-        }
-        match tokio::time::timeout(patience, self.append(body)).await {
-            Ok(outcome) => outcome,
-            Err(_) => self.never_take_in(1, LossReason::Full, None),
-        }
-    }
-
-    /// Counts messages that were captured and could not even be handed in: they are numbered and
-    /// dropped. `from` and `to` say when the first and the last of them were captured. A closed
-    /// queue counts nothing.
-    pub fn count_lost(&self, count: u64, reason: LossReason, from: SystemTime, to: SystemTime) {
-        if count > 0 {
-            let _ = self.never_take_in(count, reason, Some((millis(from), millis(to))));
-        }
-    }
-
-    /// Takes the record if there is room for it now; says whether it did.
-    fn try_append(&self, body: &Bytes) -> Result<bool, Closed> {
-        let shared = &self.inner.shared;
-        if body.len() > self.inner.max_body {
-            return self.never_take_in(1, LossReason::TooLarge, None).map(|()| true);
-        }
-        let (mut state, captured_at) = shared.lock_now();
-        if state.closing {
-            return Err(Closed);
-        }
-        if !state.has_room() {
-            return Ok(false);
-        }
-        let wake = state.take_in(body.clone(), captured_at);
-        drop(state);
-        if wake {
-            shared.wake.notify_one();
-        }
-        Ok(true)
-    }
-
-    fn never_take_in(&self, count: u64, reason: LossReason, times: Option<(u64, u64)>) -> Result<(), Closed> {
-        let shared = &self.inner.shared;
-        let (mut state, now) = shared.lock_now();
-        if state.closing {
-            return Err(Closed);
-        }
-        let wake = state.never_take_in(count, reason, times.unwrap_or((now, now)));
-        drop(state);
-        if wake {
-            shared.wake.notify_one();
-        }
-        shared.lost.notify_waiters();
-        // Somebody may be waiting for just these numbers.
-        shared.committed.notify_waiters();
-        Ok(())
-    }
-
     /// Returns the next committed, unacknowledged records at or above `from` and below `until`: at
     /// least one, at most `max_records`, and after the first no more than `max_bytes` of bodies.
     /// Waits until there is one. A batch may be shorter than the limits although more records
@@ -415,57 +340,6 @@ impl Queue {
     /// The counts as of now.
     pub fn counters(&self) -> Counters {
         self.inner.shared.lock().counters()
-    }
-
-    /// The oldest loss that was not yet told upstream; waits for one. From now on it does not
-    /// change, and it stays the oldest, over restarts as well, until [`Queue::loss_told`]. `None`
-    /// once the queue is closed.
-    pub async fn next_loss(&self) -> Option<Loss> {
-        let shared = &self.inner.shared;
-        loop {
-            let mut lost = pin!(shared.lost.notified());
-            lost.as_mut().enable();
-            {
-                let mut state = shared.lock();
-                if state.closing {
-                    return None;
-                }
-                if let Some(loss) = state.ledger.untold.freeze_oldest() {
-                    return Some(loss);
-                }
-            }
-            lost.await;
-        }
-    }
-
-    /// The broker has acknowledged the report of that loss: it is told, and forgotten with the
-    /// next commit.
-    pub fn loss_told(&self, id: LossId) {
-        let shared = &self.inner.shared;
-        let mut state = shared.lock();
-        if state.ledger.untold.told(id) && state.changed() {
-            drop(state);
-            shared.wake.notify_one();
-        }
-    }
-
-    /// What was dropped since this was last asked, for the log and for local clients; waits until
-    /// something is. Losses of one reason that follow each other come as one. Not kept over
-    /// restarts. Empty once the queue is closed and all is told.
-    pub async fn next_losses(&self) -> Vec<Loss> {
-        let shared = &self.inner.shared;
-        loop {
-            let mut lost = pin!(shared.lost.notified());
-            lost.as_mut().enable();
-            {
-                let mut state = shared.lock();
-                let losses = state.fresh.take();
-                if !losses.is_empty() || state.ended {
-                    return losses;
-                }
-            }
-            lost.await;
-        }
     }
 
     /// Commits what waits, saves what is acknowledged, and ends the writer. Takes as long as the

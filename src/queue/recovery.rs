@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tracing::{error, info, warn};
 
+use super::done::HIGHEST;
 use super::files::Files;
 use super::frame::Kind;
 use super::ledger::Ledger;
@@ -87,7 +88,7 @@ fn names(files: &Files) -> Vec<u64> {
     let entries = std::fs::read_dir(files.dir()).into_iter().flatten();
     let mut firsts: Vec<u64> = entries
         .filter_map(|entry| parse_name(entry.ok()?.file_name().to_str()?))
-        .filter(|first| *first < u64::MAX / 4)
+        .filter(|first| *first < HIGHEST)
         .collect();
     firsts.sort_unstable();
     firsts
@@ -171,7 +172,7 @@ fn scan_sealed(state: &mut State, found: &mut Found) {
 }
 
 /// The highest number in a segment.
-fn last_record(segment: &Segment) -> Option<u64> {
+pub fn last_record(segment: &Segment) -> Option<u64> {
     let frames = segment.frames(HEADER..segment.size, WINDOW).map(|good| good.frame);
     frames.filter(|frame| frame.kind == Kind::Record).map(|frame| frame.seq).max()
 }

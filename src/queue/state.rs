@@ -15,10 +15,10 @@ use tracing::{error, warn};
 
 use super::counters::Counters;
 use super::ledger::Ledger;
-use super::losses::{LossReason, Losses, MAX_FRESH};
+use super::losses::{Loss, LossReason, Losses, MAX_FRESH};
 use super::reader::{Job, Outcome};
 use super::segment::{Entry, Mark, Segment};
-use crate::clock::{BootId, Clock, Correction, Stamp, millis, time};
+use crate::clock::{BootId, Clock, Correction, millis, time};
 
 /// A commit is made as soon as this many bytes wait.
 pub const COMMIT_BYTES: usize = 64 * 1024;
@@ -44,11 +44,16 @@ pub struct Shared {
     pub committed: Notify,
     /// Rung when a loss was noted, and when the queue closes.
     pub lost: Notify,
+    /// Rung when the ledger was saved.
+    pub saved: Notify,
     /// Rung when the writer has ended.
     pub ended: Notify,
     /// How many of the next syncs of the log pretend to fail.
     #[cfg(test)]
     pub failing_syncs: std::sync::atomic::AtomicU32,
+    /// Whether the cursor file pretends to fail.
+    #[cfg(test)]
+    pub failing_cursor: std::sync::atomic::AtomicBool,
 }
 
 /// A record on its way to the log.
@@ -73,6 +78,10 @@ pub struct State {
     pub waiting_since: Option<Instant>,
     /// When the ledger began to differ from what is on disk.
     pub changed_since: Option<Instant>,
+    /// The generation of the ledger that is on disk.
+    pub saved: u64,
+    /// The generation that knows the loss being told as it is told.
+    pub told_since: u64,
     /// The first record that the writer holds and has not stored yet.
     pub in_hand: Option<u64>,
     /// Segments, oldest first; the last one may be growing.
@@ -100,6 +109,8 @@ impl Default for State {
             inbox_bytes: 0,
             waiting_since: None,
             changed_since: None,
+            saved: 0,
+            told_since: 0,
             in_hand: None,
             segments: VecDeque::new(),
             commit_records: 256,
@@ -124,9 +135,12 @@ impl Shared {
             space: Notify::new(),
             committed: Notify::new(),
             lost: Notify::new(),
+            saved: Notify::new(),
             ended: Notify::new(),
             #[cfg(test)]
             failing_syncs: std::sync::atomic::AtomicU32::new(0),
+            #[cfg(test)]
+            failing_cursor: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -140,9 +154,16 @@ impl Shared {
         let wall = self.clock.wall();
         let mut state = self.lock();
         if state.ledger.eras.is_due(wall) {
-            state.look_at_clock(self.boot, self.clock.stamp());
+            state.look_at_clock(self.boot, &self.clock);
         }
         (state, wall)
+    }
+
+    /// Fails if a test has asked for it.
+    #[cfg(test)]
+    pub fn fail_cursor_if_told(&self) -> std::io::Result<()> {
+        let told = self.failing_cursor.load(std::sync::atomic::Ordering::Relaxed);
+        if told { Err(std::io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
     /// Fails as often as a test has asked for.
@@ -188,7 +209,8 @@ impl State {
     /// to be woken.
     pub fn never_take_in(&mut self, count: u64, reason: LossReason, times: (u64, u64)) -> bool {
         let first = self.ledger.next;
-        self.ledger.next = first.saturating_add(count);
+        // More than anybody can lose, and far too few to run out of numbers.
+        self.ledger.next = first + count.min(1 << 40);
         let was_changed = self.changed_since.is_some();
         self.lose(first..self.ledger.next, reason, times);
         !was_changed
@@ -237,6 +259,16 @@ impl State {
         self.lose(0..self.ledger.next, LossReason::Purged, (from, now))
     }
 
+    /// The loss to be told upstream next, and whether the ledger on disk knows it as it is told.
+    pub fn loss_to_tell(&mut self) -> Option<(Loss, bool)> {
+        let (loss, is_news) = self.ledger.untold.freeze_oldest()?;
+        if is_news {
+            self.told_since = self.ledger.generation + 1;
+            self.changed();
+        }
+        Some((loss, self.saved >= self.told_since))
+    }
+
     /// Notes that the ledger on disk is behind. Returns whether that is news.
     pub fn changed(&mut self) -> bool {
         let news = self.changed_since.is_none();
@@ -245,9 +277,9 @@ impl State {
     }
 
     /// Compares the clocks.
-    pub fn look_at_clock(&mut self, boot: BootId, now: Stamp) {
+    pub fn look_at_clock(&mut self, boot: BootId, clock: &Clock) {
         let (next, cursor) = (self.ledger.next, self.ledger.done.cursor());
-        if self.ledger.eras.observe(next, cursor, boot, now) {
+        if self.ledger.eras.observe(next, cursor, boot, clock.stamp(), || clock.is_kept()) {
             self.changed();
         }
     }
@@ -337,13 +369,14 @@ impl State {
             queued: ledger.queued(),
             dropped: ledger.dropped,
             oldest_captured_at,
+            losses_untold: ledger.untold.iter().len() as u64,
             ..self.counters.clone()
         }
     }
 }
 
 /// A time, put right as far as it can be.
-fn corrected(captured_at: u64, correction: Correction) -> u64 {
+pub fn corrected(captured_at: u64, correction: Correction) -> u64 {
     match correction {
         Correction::By(by) => captured_at.saturating_add_signed(by),
         Correction::None | Correction::Unknown => captured_at,

@@ -133,10 +133,11 @@ impl Writer {
         }
         let mut state = self.shared.lock();
         let mut lost = state.finish_read(&job, &mut outcome);
-        for (seq, at) in records.iter().take_while(|(seq, at)| too_old(*seq, *at)) {
-            lost |= state.lose(*seq..seq + 1, LossReason::Age, (*at, *at)) > 0;
-            *budget = budget.saturating_sub(1);
+        let old = records.iter().take_while(|(seq, at)| too_old(*seq, *at)).count();
+        if let (Some((first, from)), Some((last, to))) = (records[..old].first(), records[..old].last()) {
+            lost |= state.lose(*first..last + 1, LossReason::Age, (*from, *to)) > 0;
         }
+        *budget = budget.saturating_sub(records.len() as u64);
         drop(state);
         self.first_kept = kept;
         if lost {

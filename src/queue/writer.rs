@@ -184,10 +184,12 @@ impl Writer {
     /// Brings the batch and the ledger to disk, and frees what is finished.
     fn commit(&mut self) {
         loop {
+            // What changes from here on is for the next commit: one sync is enough for each.
+            let (changed, saved) = self.ledger_state();
             let stored = self.store();
             self.buffer.clear();
             self.buffer.shrink_to(BUFFER);
-            if self.shared.lock().changed_since.is_some() {
+            if changed && self.ledger_state().1 == saved {
                 self.save();
             }
             let freed = self.free();
@@ -199,6 +201,12 @@ impl Writer {
         }
         self.reserve();
         self.shared.lock().counters.disk_bytes = self.files.used();
+    }
+
+    /// Whether the ledger on disk is behind, and which one that is.
+    fn ledger_state(&self) -> (bool, u64) {
+        let state = self.shared.lock();
+        (state.changed_since.is_some(), state.saved)
     }
 
     /// The last commit of a queue that is being closed. Nothing waits for room any more.
@@ -221,7 +229,7 @@ impl Writer {
             if staged.count == 0 {
                 match self.roll(self.batch[at].seq) {
                     Ok(()) => continue,
-                    Err(NoFile::Full) if self.rules.when_full == WhenFull::Block && !self.closing => {
+                    Err(NoFile::Full) if self.waits_for_room() => {
                         self.keep(at);
                         return Stored::Blocked;
                     }
@@ -240,6 +248,10 @@ impl Writer {
                     failures += 1;
                     self.abandon_tail(&error);
                     let full = is_full(&error);
+                    if full && self.waits_for_room() {
+                        self.keep(at);
+                        return Stored::Blocked;
+                    }
                     if failures >= ATTEMPTS {
                         self.give_up(at, if full { NoFile::Full } else { NoFile::Io(error) });
                         break;
@@ -252,6 +264,11 @@ impl Writer {
         }
         self.batch.clear();
         Stored::Settled
+    }
+
+    /// Whether a full queue keeps its records in hand. At the end there is no time for that.
+    fn waits_for_room(&self) -> bool {
+        self.rules.when_full == WhenFull::Block && !self.closing
     }
 
     /// Encodes as much of the batch as the tail has room for. In front goes the ledger, if it has
@@ -323,6 +340,9 @@ impl Writer {
             state.oldest = Some((first.seq, first.captured_at));
         }
         state.in_hand = self.batch.get(from + staged.count).map(|record| record.seq);
+        if staged.ledger > 0 {
+            state.saved = state.ledger.generation;
+        }
         state.counters.committed_bytes += bodies as u64;
         state.counters.wrote(tail.offset, self.buffer.len() as u64);
         state.counters.commits += 1;
@@ -330,6 +350,9 @@ impl Writer {
         drop(state);
         tail.offset += self.buffer.len() as u64;
         self.shared.committed.notify_waiters();
+        if staged.ledger > 0 {
+            self.shared.saved.notify_waiters();
+        }
         if self.trouble.take().is_some() {
             info!(dir = %self.files.dir().display(), "records are being stored again");
         }
@@ -416,11 +439,16 @@ impl Writer {
 
     fn write_cursor(&mut self) -> io::Result<()> {
         let written = self.files.save_cursor(&self.ledger);
+        #[cfg(test)]
+        let written = self.shared.fail_cursor_if_told().and(written);
         let mut state = self.shared.lock();
         match written {
             Ok((offset, bytes)) => {
+                state.saved = state.ledger.generation;
                 state.counters.wrote(offset, bytes);
                 state.counters.syncs += 1;
+                drop(state);
+                self.shared.saved.notify_waiters();
                 Ok(())
             }
             Err(error) => {
@@ -483,7 +511,7 @@ impl Drop for Ended {
         state.closing = true;
         state.ended = true;
         drop(state);
-        for bell in [&self.0.space, &self.0.committed, &self.0.lost, &self.0.ended] {
+        for bell in [&self.0.space, &self.0.committed, &self.0.lost, &self.0.saved, &self.0.ended] {
             bell.notify_waiters();
         }
     }

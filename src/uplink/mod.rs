@@ -13,6 +13,7 @@ mod client;
 mod dial;
 mod inflight;
 mod keyring;
+mod news;
 mod outage;
 mod packet;
 mod received;
@@ -31,6 +32,7 @@ use tracing::{debug, error, info, warn};
 
 pub use client::{Cause, Extras, Incoming, Options, Protocol};
 pub use keyring::{Keyring, Sources};
+pub use news::News;
 pub use tls::TlsSettings;
 
 use crate::config::url::BrokerUrl;
@@ -82,6 +84,8 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Commands the broker delivered a second time.
     pub duplicates: AtomicU64,
+    /// The latest about its connections.
+    pub news: News,
 }
 
 /// A running uplink, as others see it.
@@ -150,6 +154,7 @@ impl Uplink {
                 }
                 (Ok(()), None) => break,
                 (Err(error), None) => {
+                    counters.news.failed(&error);
                     let connected_for = connection.connected_for();
                     route.failed(index, error.cause, connected_for, now);
                     self.tell(index, &error, outage.is_news(index, &error, now));

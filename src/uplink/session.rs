@@ -150,6 +150,7 @@ impl<'u> Session<'u> {
                 tokio::pin!(next);
                 loop {
                     self.fill(flow)?;
+                    self.counters.news.carries(flow.window.len());
                     if reading.is_none() && flow.ready.is_empty() && flow.window.room() > 0 {
                         reading = Some(Box::pin(read(self.uplink.queue.clone(), flow.next)));
                     }

@@ -27,7 +27,7 @@ fn write_at(path: &Path, bytes: &[u8], at: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
 }
 
-fn flip(path: &Path, at: u64, bit: u8) {
+pub fn flip(path: &Path, at: u64, bit: u8) {
     let mut byte = [0];
     fs::File::open(path).unwrap().read_exact_at(&mut byte, at).unwrap();
     write_at(path, &[byte[0] ^ 1 << bit], at);

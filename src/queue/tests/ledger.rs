@@ -94,6 +94,37 @@ async fn a_loss_waits_to_be_told_over_restarts_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_loss_is_the_same_after_a_kill_in_the_middle_of_telling_it() {
+    let dir = quick_dir();
+    let slow = Settings { commit_interval: Duration::from_millis(30), ..settings(dir.path()) };
+    let queue = Queue::open(slow).unwrap();
+    let now = SystemTime::now();
+    for round in 0..20 {
+        queue.count_lost(1 + round, LossReason::Blocked, now, now);
+        let told = queue.next_loss().await.unwrap();
+        queue.count_lost(1, LossReason::Blocked, now, now);
+        let copy = quick_dir();
+        copy_files(dir.path(), copy.path());
+        let killed = Queue::open(settings(copy.path())).unwrap();
+        let again = killed.next_loss().await.unwrap();
+        assert_eq!((again.id, again.first, again.last, again.count), (told.id, told.first, told.last, told.count));
+        queue.loss_told(told.id);
+    }
+}
+
+#[tokio::test]
+async fn a_loss_is_told_even_if_the_disk_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(settings(dir.path())).unwrap();
+    queue.inner.shared.failing_cursor.store(true, std::sync::atomic::Ordering::Relaxed);
+    queue.count_lost(3, LossReason::Blocked, SystemTime::now(), SystemTime::now());
+    let loss = tokio::time::timeout(PATIENCE, queue.next_loss()).await.unwrap().unwrap();
+    assert_eq!(loss.count, 3);
+    assert!(queue.close().await.is_err());
+    assert_balanced(&queue.counters());
+}
+
+#[tokio::test]
 async fn a_purge_drops_what_waits_and_nothing_that_comes() {
     let dir = filled(1000).await;
     let queue = Queue::open(settings(dir.path())).unwrap();

@@ -4,9 +4,12 @@ mod block;
 mod bounds;
 mod damage;
 mod eras;
+mod inspect;
 mod ledger;
 mod life;
 mod model;
+mod order;
+mod thousand;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,6 +64,28 @@ async fn until(mut condition: impl FnMut() -> bool) {
     })
     .await
     .expect("it did not happen in time");
+}
+
+/// Like [`until`], for conditions that are a moment away and asked for thousands of times.
+async fn quickly(mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "it did not happen in time");
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
+
+/// A directory in memory where there is one: for tests that are about contents and not the disk.
+fn quick_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// Copies all files but the lock.
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().flatten().filter(|entry| entry.file_name() != "lock") {
+        // A file may be gone before its turn comes.
+        let _ = fs::copy(entry.path(), to.join(entry.file_name()));
+    }
 }
 
 /// Everything that waits, as far as the queue's end.

@@ -22,9 +22,18 @@ impl Mosquitto {
         Self::with("allow_anonymous true\n")
     }
 
+    /// One that lets everyone in, on a port that is known already.
+    pub fn on(port: u16) -> Self {
+        Self::listening(port, "allow_anonymous true\n")
+    }
+
     /// One with these lines after its listener.
     pub fn with(settings: &str) -> Self {
-        let mut broker = Self { port: free_port(), dir: tempfile::tempdir().unwrap(), child: None };
+        Self::listening(free_port(), settings)
+    }
+
+    fn listening(port: u16, settings: &str) -> Self {
+        let mut broker = Self { port, dir: tempfile::tempdir().unwrap(), child: None };
         let config = format!(
             "listener {} 127.0.0.1\nuser root\nmax_queued_messages 0\nmax_inflight_messages 0\n{settings}",
             broker.port

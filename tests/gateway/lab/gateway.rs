@@ -46,6 +46,39 @@ impl Site {
         gateway.site = Some(self.dir.clone());
         gateway
     }
+
+    /// Runs another command of wharf about this site, to its end: `what` comes before the site
+    /// file, `rest` after it.
+    pub fn wharf(&self, what: &[&str], rest: &[&str]) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+        command.args(what).arg(self.file()).args(rest).env_remove("STATE_DIRECTORY").stdin(Stdio::null());
+        let output = command.output().unwrap();
+        Answer {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Answer {
+    /// What was said, as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What was said, as JSON line by line.
+    pub fn lines(&self) -> Vec<serde_json::Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 }
 
 /// A running gateway; killed when dropped.

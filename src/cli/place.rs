@@ -1,0 +1,51 @@
+//! Which site a command is about, and where its state is.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::{self, Exit};
+use crate::config::{self, Site};
+
+/// A site whose gateway, running or not, is looked at from outside.
+#[derive(Args)]
+pub struct Place {
+    /// The site file
+    #[arg(value_name = "SITE")]
+    file: PathBuf,
+    /// Where its state is, if that is not what the site file or $STATE_DIRECTORY says (under
+    /// systemd: /var/lib/wharf)
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// The site, and where its state is. Secrets are not opened: whoever looks need not have them.
+    pub fn open(&self) -> Result<(Site, PathBuf), Exit> {
+        let site = config::load_sealed(&self.file).map_err(|errors| {
+            exit::complain(&errors);
+            Exit::SITE_FILE
+        })?;
+        let state_dir = self.state_dir.clone().unwrap_or_else(|| state_dir(&site, &self.file));
+        Ok((site, state_dir))
+    }
+}
+
+/// What to say of a state directory that is not there, as with a service whose state is elsewhere.
+pub fn nowhere(state_dir: &Path) -> Option<String> {
+    let hint = || format!("{} does not exist; --state-dir says where else to look", state_dir.display());
+    (!state_dir.exists()).then(hint)
+}
+
+/// Where state lives: as the site file says, else where systemd says, else beside the site file.
+pub fn state_dir(site: &Site, file: &Path) -> PathBuf {
+    if let Some(dir) = &site.state_dir {
+        return dir.as_path().to_owned();
+    }
+    // systemd separates several directories by colons; a unit of ours names one.
+    if let Some(dir) = env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
+        return PathBuf::from(dir);
+    }
+    file.parent().unwrap_or(Path::new(".")).join("wharf-state")
+}

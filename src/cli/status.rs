@@ -1,0 +1,182 @@
+//! `wharf status`: how is the gateway?
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::exit::{self, Exit};
+use super::place::{Place, nowhere};
+use super::words::{about, bytes, count, harmless, lasting, table, time};
+use crate::control::{self, AskError, metrics};
+
+/// Ask a running gateway how it is.
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Print everything as one JSON object
+    #[arg(long, conflicts_with = "metrics")]
+    json: bool,
+    /// Print metrics in the text format of Prometheus, for node_exporter's textfile collector
+    #[arg(long)]
+    metrics: bool,
+}
+
+/// Asks and prints. Without a running gateway: exit code 1.
+pub fn run(args: &StatusArgs) -> Result<(), Exit> {
+    let (_, state_dir) = args.place.open()?;
+    let error = match control::ask(&state_dir, &json!({ "do": "status" })) {
+        Ok(status) if args.json => return super::say(&status.to_string()),
+        Ok(status) if args.metrics => return super::say(metrics::render(&status).trim_end()),
+        Ok(status) => return super::say(&human(&status)),
+        Err(error) => error,
+    };
+    let why = match &error {
+        AskError::Nobody => {
+            let hint = nowhere(&state_dir).map(|hint| format!(" ({hint})")).unwrap_or_default();
+            format!("no gateway is running with the state in {}{hint}", state_dir.display())
+        }
+        other => format!("{other} (state in {})", state_dir.display()),
+    };
+    if args.json {
+        super::say(&json!({ "ok": false, "running": !matches!(error, AskError::Nobody), "error": why }).to_string())?;
+    } else if args.metrics {
+        super::say(metrics::down().trim_end())?;
+    }
+    exit::complain(&format_args!("wharf: {why}"));
+    Err(Exit::FAILED)
+}
+
+/// The status for people.
+fn human(status: &Json) -> String {
+    let now = status["now"].as_u64().unwrap_or_default();
+    let mut parts = vec![format!(
+        "gateway {}, wharf {}, running for {} (since {})",
+        word(&status["gateway"]),
+        word(&status["version"]),
+        lasting(Duration::from_secs(status["uptime_s"].as_u64().unwrap_or_default())),
+        time(status["since"].as_u64().unwrap_or_default()),
+    )];
+    let links = rows(&status["links"], |link| {
+        vec![word(&link["name"]), word(&link["state"]), ago(&link["since"], now), word(&link["reason"])]
+    });
+    if !links.is_empty() {
+        parts.push(table(&["LINK", "STATE", "SINCE", "REASON"], 2, 3, &links));
+    }
+    let uplinks = rows(&status["uplinks"], |uplink| {
+        let error = &uplink["last_error"];
+        let last = match error["error"].as_str() {
+            Some(words) => format!("{} ago: {}", ago(&error["at"], now), harmless(words)),
+            None => String::new(),
+        };
+        vec![
+            word(&uplink["name"]),
+            word(&uplink["state"]),
+            ago(&uplink["since"], now),
+            number(&uplink["in_flight"]),
+            number(&uplink["connects"]),
+            word(&uplink["url"]),
+            last,
+        ]
+    });
+    if !uplinks.is_empty() {
+        let header = ["UPLINK", "STATE", "SINCE", "IN FLIGHT", "CONNECTS", "URL", "LAST ERROR"];
+        parts.push(table(&header, 2, 5, &uplinks));
+        let queues = rows(&status["uplinks"], |uplink| queue_row(uplink, now));
+        let header = ["QUEUE", "WAITING", "OLDEST", "ON DISK", "IN/S", "OUT/S", "UNTOLD", "DROPPED"];
+        parts.push(table(&header, 1, 7, &queues));
+        parts.push(wear(&status["wear"]));
+    }
+    parts.join("\n\n")
+}
+
+fn queue_row(uplink: &Json, now: u64) -> Vec<String> {
+    let queue = &uplink["queue"];
+    let rate = |key: &str| format!("{:.1}", uplink["rate"][key].as_f64().unwrap_or_default());
+    vec![
+        word(&uplink["name"]),
+        number(&queue["waiting"]),
+        ago(&queue["oldest"], now),
+        bytes(queue["disk_bytes"].as_f64().unwrap_or_default()),
+        rate("in"),
+        rate("out"),
+        number(&queue["losses_untold"]),
+        dropped(&queue["dropped"]),
+    ]
+}
+
+/// `17 (12 full, 5 age)`
+pub fn dropped(by_reason: &Json) -> String {
+    let counts = by_reason.as_object().into_iter().flatten();
+    let counts: Vec<(&String, u64)> = counts.filter_map(|(reason, n)| Some((reason, n.as_u64()?))).collect();
+    let total = count(counts.iter().map(|(_, n)| n).sum());
+    let reasons = counts.iter().filter(|(_, n)| *n > 0).map(|(reason, n)| format!("{} {reason}", count(*n)));
+    let reasons: Vec<String> = reasons.collect();
+    if reasons.is_empty() { total } else { format!("{total} ({})", reasons.join(", ")) }
+}
+
+/// What the writing means for the card.
+fn wear(wear: &Json) -> String {
+    let per_day = wear["bytes_per_day"].as_f64().unwrap_or_default();
+    let over = lasting(Duration::from_secs(wear["over_s"].as_u64().unwrap_or_default()));
+    let mut text = format!("written: {} a day, projected from the {over} since the start", bytes(per_day));
+    let (few, many) = (&wear["overwrites"][0], &wear["overwrites"][1]);
+    let years = (wear["years"][0].as_f64(), wear["years"][1].as_f64());
+    if let (Some(disk), Some(days), (Some(short), Some(long))) =
+        (wear["disk_bytes"].as_f64(), wear["days_per_overwrite"].as_f64(), years)
+    {
+        text += &format!(
+            "; the disk ({}) is written over once in {} days; a card that stands {} to {} overwrites lasts {}–{} years",
+            bytes(disk),
+            about(days),
+            number(few),
+            number(many),
+            about(short),
+            about(long),
+        );
+    }
+    text
+}
+
+fn rows(list: &Json, row: impl Fn(&Json) -> Vec<String>) -> Vec<Vec<String>> {
+    list.as_array().into_iter().flatten().map(row).collect()
+}
+
+fn word(json: &Json) -> String {
+    harmless(json.as_str().unwrap_or_default())
+}
+
+fn number(json: &Json) -> String {
+    count(json.as_u64().unwrap_or_default())
+}
+
+/// How long ago a moment was; nothing if there is none.
+fn ago(moment: &Json, now: u64) -> String {
+    moment.as_u64().map(|at| lasting(Duration::from_millis(now.saturating_sub(at)))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writing_does_to_a_card_is_said_with_what_it_rests_on() {
+        let said = wear(&json!({
+            "bytes_per_day": 2_900_000_000_u64, "over_s": 18_720, "disk_bytes": 29_800_000_000_u64,
+            "days_per_overwrite": 10.28, "overwrites": [1000, 3000], "years": [28.1, 84.4],
+        }));
+        assert_eq!(
+            said,
+            "written: 2.9 GB a day, projected from the 5 h 12 min since the start; the disk (29.8 GB) is written over \
+             once in 10 days; a card that stands 1,000 to 3,000 overwrites lasts 28–84 years"
+        );
+        assert_eq!(wear(&json!({ "over_s": 3 })), "written: 0 B a day, projected from the 3 s since the start");
+    }
+
+    #[test]
+    fn drops_name_their_reasons() {
+        assert_eq!(dropped(&json!({ "full": 12, "age": 5, "damaged": 0 })), "17 (12 full, 5 age)");
+        assert_eq!(dropped(&json!({ "full": 0 })), "0");
+    }
+}

@@ -1,0 +1,223 @@
+//! Knows how the gateway is, and answers what is asked.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::warn;
+use wharf_contract::settings::suggestion;
+use wharf_contract::{Health, LinkId};
+
+use super::rates::{Rates, Sample};
+use super::wear::Wear;
+use crate::mapping::epoch_ms;
+use crate::queue::disk::Disk;
+use crate::queue::{self, LossReason, Queue};
+use crate::uplink::{UplinkEnd, UplinkState};
+
+/// What a gateway can be asked.
+const REQUESTS: [&str; 2] = ["status", "purge"];
+
+/// Where questions are answered. It looks at the parts of the gateway and touches none of them,
+/// unless it is asked to.
+pub struct Desk {
+    gateway: String,
+    state_dir: PathBuf,
+    started: Instant,
+    parts: Mutex<Parts>,
+}
+
+struct Parts {
+    links: Vec<(LinkId, Watched<Health>)>,
+    uplinks: Vec<Uplink>,
+}
+
+struct Uplink {
+    end: UplinkEnd,
+    state: Watched<UplinkState>,
+    queue: Queue,
+    rates: Rates,
+}
+
+impl Desk {
+    /// The desk of a gateway.
+    pub fn new(
+        gateway: &str,
+        state_dir: &Path,
+        started: Instant,
+        links: Vec<(LinkId, watch::Receiver<Health>)>,
+        uplinks: Vec<(UplinkEnd, Queue)>,
+    ) -> Self {
+        let uplinks = uplinks.into_iter().map(|(end, queue)| Uplink {
+            state: Watched::new(end.state.clone()),
+            end,
+            queue,
+            rates: Rates::default(),
+        });
+        let parts = Parts {
+            links: links.into_iter().map(|(link, health)| (link, Watched::new(health))).collect(),
+            uplinks: uplinks.collect(),
+        };
+        Self { gateway: gateway.to_owned(), state_dir: state_dir.to_owned(), started, parts: Mutex::new(parts) }
+    }
+
+    /// Takes note of how things are: for the rates, and for since when. About once a second.
+    pub fn sample(&self) {
+        let mut parts = self.parts();
+        for (_, health) in &mut parts.links {
+            health.look();
+        }
+        for uplink in &mut parts.uplinks {
+            uplink.state.look();
+            let sample = sample(&uplink.queue.counters());
+            uplink.rates.note(sample);
+        }
+    }
+
+    /// Answers one request, a line of JSON.
+    pub fn answer(&self, request: &[u8]) -> Json {
+        let Ok(request) = serde_json::from_slice::<Json>(request) else {
+            return no("a request is one line of JSON");
+        };
+        match request["do"].as_str() {
+            Some("status") => self.status(),
+            Some("purge") => self.purge(request["uplink"].as_str().unwrap_or_default()),
+            Some(other) => no(&format!("unknown request `{other}`; {}", suggestion(other, &REQUESTS))),
+            None => no("`do` is missing: what is to be done"),
+        }
+    }
+
+    /// How everything is. Times are milliseconds since 1970, by the clock as it is now; what a queue
+    /// has captured, acknowledged and dropped is counted since the queue was made, what was written
+    /// since the gateway started.
+    pub fn status(&self) -> Json {
+        let now = Instant::now();
+        let mut parts = self.parts();
+        let links: Vec<Json> = parts.links.iter_mut().map(|(link, health)| link_json(link, health, now)).collect();
+        let uplinks: Vec<Json> = parts.uplinks.iter_mut().map(|uplink| uplink.look(now)).collect();
+        let written = parts.uplinks.iter().map(|uplink| uplink.queue.counters().device_bytes).sum();
+        drop(parts);
+        let over = now - self.started;
+        let disk = Disk::of(&self.state_dir).ok();
+        let wear = Wear { written, over, disk: disk.map(|disk| disk.size) };
+        json!({
+            "ok": true,
+            "gateway": self.gateway,
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "now": epoch_ms(SystemTime::now()),
+            "since": wall(self.started, now),
+            "uptime_s": over.as_secs(),
+            "state_dir": self.state_dir.to_string_lossy(),
+            "links": links,
+            "uplinks": uplinks,
+            "wear": wear.to_json(),
+        })
+    }
+
+    /// Drops all that waits for one uplink.
+    fn purge(&self, name: &str) -> Json {
+        let parts = self.parts();
+        let Some(uplink) = parts.uplinks.iter().find(|uplink| &*uplink.end.name == name) else {
+            let known: Vec<&str> = parts.uplinks.iter().map(|uplink| &*uplink.end.name).collect();
+            return no(&format!("there is no uplink `{name}`; {}", suggestion(name, &known)));
+        };
+        let purged = uplink.queue.purge();
+        warn!(uplink = name, purged, "the queue was purged, as somebody asked");
+        json!({ "ok": true, "purged": purged })
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Uplink {
+    fn look(&mut self, now: Instant) -> Json {
+        let (state, since) = self.state.look();
+        let counters = self.queue.counters();
+        let rate = self.rates.rate(sample(&counters));
+        let news = &self.end.counters.news;
+        let error = news.last_error().map(|(at, error)| json!({ "at": wall(at, now), "error": error }));
+        json!({
+            "name": &*self.end.name,
+            "state": if state == UplinkState::Up { "up" } else { "down" },
+            "since": wall(since, now),
+            "url": self.end.url.borrow().to_string(),
+            "connects": self.end.counters.connects.load(Ordering::Relaxed),
+            "in_flight": news.in_flight(),
+            "last_error": error,
+            "queue": queue_json(&counters),
+            "rate": { "in": rate.into, "out": rate.out, "over_s": rate.over.as_secs() },
+        })
+    }
+}
+
+fn link_json(link: &LinkId, health: &mut Watched<Health>, now: Instant) -> Json {
+    let (health, since) = health.look();
+    json!({ "name": link.as_str(), "state": health.as_str(), "since": wall(since, now), "reason": health.reason() })
+}
+
+fn queue_json(counters: &queue::Counters) -> Json {
+    json!({
+        "captured": counters.captured,
+        "acknowledged": counters.acknowledged,
+        "waiting": counters.queued,
+        "dropped": dropped_json(&counters.dropped),
+        "losses_untold": counters.losses_untold,
+        "oldest": counters.oldest_captured_at.map(epoch_ms),
+        "disk_bytes": counters.disk_bytes,
+        "written_bytes": counters.written_bytes,
+        "device_bytes": counters.device_bytes,
+        "commits": counters.commits,
+        "failed_syncs": counters.failed_syncs,
+        "set_aside": counters.set_aside,
+    })
+}
+
+/// What was dropped, by reason.
+pub fn dropped_json(dropped: &queue::Dropped) -> Json {
+    LossReason::ALL.into_iter().map(|reason| (reason.as_str().to_owned(), Json::from(dropped.of(reason)))).collect()
+}
+
+fn sample(counters: &queue::Counters) -> Sample {
+    Sample { at: Instant::now(), captured: counters.captured, acknowledged: counters.acknowledged }
+}
+
+fn no(why: &str) -> Json {
+    json!({ "ok": false, "error": why })
+}
+
+/// A moment of this run as milliseconds since 1970. Reckoned backwards from now, so that it is right
+/// as soon as the clock is, whenever that was set.
+fn wall(moment: Instant, now: Instant) -> u64 {
+    epoch_ms(SystemTime::now() - now.saturating_duration_since(moment))
+}
+
+/// A value that others change, and since when it is what it is: to the second, as often as somebody
+/// looks.
+struct Watched<T> {
+    seen: watch::Receiver<T>,
+    last: T,
+    since: Instant,
+}
+
+impl<T: Clone + PartialEq> Watched<T> {
+    fn new(mut seen: watch::Receiver<T>) -> Self {
+        let last = seen.borrow_and_update().clone();
+        Self { seen, last, since: Instant::now() }
+    }
+
+    fn look(&mut self) -> (T, Instant) {
+        // A part that has ended leaves its last value.
+        let now = self.seen.borrow_and_update().clone();
+        if now != self.last {
+            (self.last, self.since) = (now, Instant::now());
+        }
+        (self.last.clone(), self.since)
+    }
+}

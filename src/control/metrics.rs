@@ -1,0 +1,212 @@
+//! A status as Prometheus reads it: the text exposition format, for node_exporter's textfile
+//! collector.
+//!
+//! | metric | labels | what |
+//! |---|---|---|
+//! | `wharf_up` | | 1 while a gateway is running |
+//! | `wharf_info` | `gateway`, `version` | always 1 |
+//! | `wharf_start_time_seconds` | | when the gateway started |
+//! | `wharf_link_up` | `link` | 1 while the link is online, with or without trouble |
+//! | `wharf_uplink_up` | `uplink` | 1 while it is connected |
+//! | `wharf_uplink_connects_total` | `uplink` | connections since the start |
+//! | `wharf_uplink_in_flight` | `uplink` | messages published and not yet acknowledged |
+//! | `wharf_queue_captured_total` | `uplink` | messages captured since the queue was made |
+//! | `wharf_queue_acknowledged_total` | `uplink` | of these, acknowledged by the broker |
+//! | `wharf_queue_waiting` | `uplink` | of these, waiting |
+//! | `wharf_queue_dropped_total` | `uplink`, `reason` | of these, dropped |
+//! | `wharf_queue_losses_untold` | `uplink` | losses the broker has not been told of yet |
+//! | `wharf_queue_oldest_timestamp_seconds` | `uplink` | when the oldest waiting message was captured; missing while none waits |
+//! | `wharf_queue_size_bytes` | `uplink` | what its files take on disk |
+//! | `wharf_queue_written_bytes_total` | `uplink` | bytes written to the log since the start |
+//! | `wharf_queue_device_bytes_total` | `uplink` | the same in whole pages, as a card sees it |
+//! | `wharf_queue_commits_total` | `uplink` | commits since the start |
+//! | `wharf_queue_failed_syncs_total` | `uplink` | writes and syncs that failed since the start |
+//! | `wharf_queue_set_aside_total` | `uplink` | segments found unreadable since the start |
+//! | `wharf_disk_size_bytes` | | the file system that holds the queues |
+
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+
+/// What is said when no gateway is running.
+pub fn down() -> String {
+    let mut page = Page::default();
+    page.metric("wharf_up", "gauge", "1 while a gateway is running.", [(Labels::NONE, Some(0.0))]);
+    page.text
+}
+
+/// A status in Prometheus' text form.
+pub fn render(status: &Json) -> String {
+    let mut page = Page::default();
+    let info = Labels(vec![("gateway", text(&status["gateway"])), ("version", text(&status["version"]))]);
+    page.metric("wharf_up", "gauge", "1 while a gateway is running.", [(Labels::NONE, Some(1.0))]);
+    page.metric("wharf_info", "gauge", "The gateway's name and version.", [(info, Some(1.0))]);
+    let started = seconds(&status["since"]);
+    page.metric("wharf_start_time_seconds", "gauge", "When the gateway started.", [(Labels::NONE, started)]);
+    page.each("wharf_link_up", "gauge", "1 while the link is online.", &status["links"], "link", |link| {
+        Some(flag(matches!(link["state"].as_str(), Some("online" | "degraded"))))
+    });
+    uplinks(&mut page, &status["uplinks"]);
+    let disk = status["wear"]["disk_bytes"].as_f64();
+    page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);
+    page.text
+}
+
+/// A column of the table of queues: the metric, its type, what it says, and where it stands.
+type Column = (&'static str, &'static str, &'static str, &'static str);
+
+const QUEUE: [Column; 10] = [
+    ("wharf_queue_captured_total", "counter", "Messages captured since the queue was made.", "captured"),
+    ("wharf_queue_acknowledged_total", "counter", "Messages the broker has acknowledged.", "acknowledged"),
+    ("wharf_queue_waiting", "gauge", "Messages that wait.", "waiting"),
+    ("wharf_queue_losses_untold", "gauge", "Losses the broker has not been told of yet.", "losses_untold"),
+    ("wharf_queue_size_bytes", "gauge", "What the queue's files take on disk.", "disk_bytes"),
+    ("wharf_queue_written_bytes_total", "counter", "Bytes written to the log since the start.", "written_bytes"),
+    ("wharf_queue_device_bytes_total", "counter", "Bytes written in whole pages since the start.", "device_bytes"),
+    ("wharf_queue_commits_total", "counter", "Commits since the start.", "commits"),
+    ("wharf_queue_failed_syncs_total", "counter", "Writes and syncs that failed since the start.", "failed_syncs"),
+    ("wharf_queue_set_aside_total", "counter", "Segments found unreadable since the start.", "set_aside"),
+];
+
+fn uplinks(page: &mut Page, uplinks: &Json) {
+    page.each("wharf_uplink_up", "gauge", "1 while the uplink is connected.", uplinks, "uplink", |uplink| {
+        Some(flag(uplink["state"] == "up"))
+    });
+    let connects = |uplink: &Json| uplink["connects"].as_f64();
+    page.each("wharf_uplink_connects_total", "counter", "Connections since the start.", uplinks, "uplink", connects);
+    let in_flight = |uplink: &Json| uplink["in_flight"].as_f64();
+    page.each("wharf_uplink_in_flight", "gauge", "Messages not yet acknowledged.", uplinks, "uplink", in_flight);
+    for (name, kind, help, key) in QUEUE {
+        page.each(name, kind, help, uplinks, "uplink", |uplink| uplink["queue"][key].as_f64());
+    }
+    let oldest = |uplink: &Json| seconds(&uplink["queue"]["oldest"]);
+    let help = "When the oldest waiting message was captured.";
+    page.each("wharf_queue_oldest_timestamp_seconds", "gauge", help, uplinks, "uplink", oldest);
+    let dropped = list(uplinks).iter().flat_map(|uplink| {
+        let reasons = uplink["queue"]["dropped"].as_object().into_iter().flatten();
+        reasons.map(|(reason, count)| {
+            (Labels(vec![("uplink", text(&uplink["name"])), ("reason", reason)]), count.as_f64())
+        })
+    });
+    page.metric("wharf_queue_dropped_total", "counter", "Messages dropped, by reason.", dropped);
+}
+
+/// A sample's labels.
+struct Labels<'a>(Vec<(&'static str, &'a str)>);
+
+impl Labels<'_> {
+    const NONE: Self = Self(Vec::new());
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    /// One metric with its samples; without any it is left out.
+    fn metric<'a>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'a>, Option<f64>)>,
+    ) {
+        let mut samples = samples.into_iter().filter_map(|(labels, value)| Some((labels, value?))).peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        // Writing to a string does not fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in samples {
+            self.text.push_str(name);
+            for (index, (label, text)) in labels.0.iter().enumerate() {
+                let opening = if index == 0 { '{' } else { ',' };
+                let _ = write!(self.text, "{opening}{label}=\"{}\"", escaped(text));
+            }
+            let closing = if labels.0.is_empty() { "" } else { "}" };
+            let _ = writeln!(self.text, "{closing} {value}");
+        }
+    }
+
+    /// One metric with a sample for each of a list, labelled with its name.
+    fn each(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        all: &Json,
+        label: &'static str,
+        value: impl Fn(&Json) -> Option<f64>,
+    ) {
+        let samples = list(all).iter().map(|one| (Labels(vec![(label, text(&one["name"]))]), value(one)));
+        self.metric(name, kind, help, samples);
+    }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn list(json: &Json) -> &[Json] {
+    json.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(json: &Json) -> &str {
+    json.as_str().unwrap_or_default()
+}
+
+fn flag(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}
+
+fn seconds(milliseconds: &Json) -> Option<f64> {
+    Some(milliseconds.as_f64()? / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_becomes_samples_with_help_and_type() {
+        let text = render(&json!({
+            "gateway": "gw1", "version": "9.9", "since": 1_795_219_869_500_u64,
+            "links": [{ "name": "garden", "state": "degraded" }, { "name": "bus", "state": "offline" }],
+            "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "queue": {
+                "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
+            }}],
+            "wear": { "disk_bytes": 64_000_000_000_u64 },
+        }));
+        for line in [
+            "wharf_info{gateway=\"gw1\",version=\"9.9\"} 1",
+            "wharf_start_time_seconds 1795219869.5",
+            "wharf_link_up{link=\"garden\"} 1",
+            "wharf_link_up{link=\"bus\"} 0",
+            "# TYPE wharf_queue_captured_total counter",
+            "wharf_queue_captured_total{uplink=\"central\"} 12345678901",
+            "wharf_queue_dropped_total{uplink=\"central\",reason=\"full\"} 2",
+            "wharf_queue_dropped_total{uplink=\"central\",reason=\"age\"} 0",
+            "wharf_disk_size_bytes 64000000000",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
+        }
+        // Nothing waits, so nothing is oldest; what is not known is not there.
+        assert!(!text.contains("wharf_queue_oldest_timestamp_seconds") && !text.contains("commits"), "{text}");
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn labels_cannot_break_out_of_their_quotes() {
+        let text = render(&json!({ "links": [{ "name": "a\"} 1\nb\\", "state": "online" }] }));
+        assert!(text.contains("wharf_link_up{link=\"a\\\"} 1\\nb\\\\\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_there_is_down() {
+        assert!(down().ends_with("wharf_up 0\n"));
+    }
+}

@@ -1,0 +1,184 @@
+//! `wharf status` and the control socket: what a running gateway says of itself.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value as Json;
+
+use crate::lab::broker::Mosquitto;
+use crate::lab::gateway::Site;
+use crate::lab::{PATIENCE, accept, free_port, wait_for};
+
+/// A site whose broker and whose only device are away.
+fn lonely() -> Site {
+    Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+broker: {{ listen: [] }}
+mysensors: {{ garden: {{ tcp: 127.0.0.1:{} }} }}
+",
+        free_port(),
+        free_port()
+    ))
+}
+
+/// The status, once it is as wanted.
+fn status(site: &Site, wanted: impl Fn(&Json) -> bool) -> Json {
+    wait_for("the status", PATIENCE, || {
+        let output = site.wharf(&["status"], &["--json"]);
+        let status = output.json();
+        (output.code == 0 && wanted(&status)).then_some(status)
+    })
+}
+
+#[test]
+fn a_gateway_tells_what_is_down_since_when_and_why_and_what_waits() {
+    let site = lonely();
+    let gateway = site.run();
+    gateway.wait_log("uplink down");
+    let status = status(&site, |status| {
+        status["links"][0]["state"] == "offline"
+            && status["uplinks"][0]["queue"]["oldest"].is_u64()
+            && status["uplinks"][0]["queue"]["device_bytes"].as_u64() > Some(0)
+    });
+    assert_eq!(status["gateway"], "gw1");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    let link = &status["links"][0];
+    assert_eq!(link["name"], "garden");
+    assert!(link["reason"].as_str().unwrap().contains("cannot be reached"), "{link}");
+    let uplink = &status["uplinks"][0];
+    assert_eq!((&uplink["name"], &uplink["state"]), (&"central".into(), &"down".into()));
+    assert!(uplink["url"].as_str().unwrap().starts_with("mqtt://127.0.0.1:"), "{uplink}");
+    assert!(uplink["last_error"]["error"].as_str().unwrap().contains("nothing listens"), "{uplink}");
+    // To the millisecond: each is reckoned backwards from a look at the clock.
+    let started = status["since"].as_u64().unwrap() - 5;
+    assert!(uplink["since"].as_u64() >= Some(started), "{uplink}");
+    let queue = &uplink["queue"];
+    let dropped: u64 = queue["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    let number = |key: &str| queue[key].as_u64().unwrap();
+    assert!(number("waiting") > 0 && number("oldest") >= started, "{queue}");
+    assert_eq!(number("captured"), number("acknowledged") + number("waiting") + dropped, "{queue}");
+    assert!(status["wear"]["bytes_per_day"].as_u64() > Some(0), "{status}");
+    assert!(status["wear"]["years"][1].as_f64() > status["wear"]["years"][0].as_f64(), "{status}");
+
+    let said = site.wharf(&["status"], &[]).out;
+    for words in ["gateway gw1, wharf 0.", "offline", "nothing listens", "a day, projected from the", "lasts"] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    for line in ["wharf_up 1", "wharf_link_up{link=\"garden\"} 0", "wharf_uplink_up{uplink=\"central\"} 0"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    for reason in ["full", "age", "damaged", "too_large", "refused", "unwritable", "blocked", "purged"] {
+        let line = format!("wharf_queue_dropped_total{{uplink=\"central\",reason=\"{reason}\"}} 0");
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
+fn a_gateway_tells_what_is_up_and_how_fast_messages_come_and_go() {
+    let broker = Mosquitto::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+broker: {{ listen: [] }}
+mysensors: {{ garden: {{ tcp: {} }} }}
+",
+        broker.port,
+        listener.local_addr().unwrap()
+    ));
+    let _gateway = site.run();
+    let mut node = accept(&listener);
+    status(&site, |status| status["uplinks"][0]["state"] == "up");
+    for n in 0..100 {
+        writeln!(node, "2;1;1;0;24;{n}").unwrap();
+    }
+    let status = status(&site, |status| status["uplinks"][0]["queue"]["acknowledged"].as_u64() >= Some(100));
+    let (link, uplink) = (&status["links"][0], &status["uplinks"][0]);
+    assert_eq!((&link["state"], &link["reason"]), (&"online".into(), &Json::Null));
+    assert_eq!((&uplink["connects"], &uplink["last_error"]), (&1.into(), &Json::Null), "{uplink}");
+    assert!(uplink["rate"]["in"].as_f64() > Some(0.0) && uplink["rate"]["out"].as_f64() > Some(0.0), "{uplink}");
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    for line in ["wharf_link_up{link=\"garden\"} 1", "wharf_uplink_up{uplink=\"central\"} 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
+fn without_a_gateway_status_says_so_and_fails() {
+    let site = lonely();
+    for _ in 0..2 {
+        let answer = site.wharf(&["status"], &["--json"]);
+        assert_eq!((answer.code, &answer.json()["running"]), (1, &false.into()), "{answer:?}");
+        let answer = site.wharf(&["status"], &[]);
+        assert_eq!((answer.code, answer.out.as_str()), (1, ""));
+        assert!(answer.err.contains("no gateway is running with the state in"), "{answer:?}");
+        assert!(site.wharf(&["status"], &["--metrics"]).out.ends_with("wharf_up 0\n"));
+        // The same where one has run and was killed.
+        site.run().wait_log("uplink down");
+        assert!(site.path().join("wharf-state/control.sock").exists());
+    }
+}
+
+#[test]
+fn the_control_socket_is_for_its_owner_and_comes_and_goes_with_the_gateway() {
+    let site = lonely();
+    let socket = site.path().join("wharf-state/control.sock");
+    let mode = || fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+    let gateway = site.run();
+    gateway.wait_log("uplink down");
+    assert_eq!(mode(), 0o600);
+    let folder = fs::metadata(site.path().join("wharf-state")).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    gateway.kill();
+    assert!(socket.exists(), "this test is about a socket that was left behind");
+
+    let gateway = site.run();
+    gateway.wait_log("uplink down");
+    status(&site, |status| status["gateway"] == "gw1");
+    assert_eq!(mode(), 0o600);
+    let (ended, _) = gateway.terminate();
+    assert!(ended.success(), "{ended}");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_second_gateway_with_the_same_state_is_told_of_the_first() {
+    let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{}] }}\n", free_port()));
+    let first = site.run();
+    first.wait_log("wharf starts");
+    status(&site, |status| status["gateway"] == "gw1");
+    let mut second = site.run();
+    assert_eq!(second.wait().code(), Some(1));
+    assert!(second.log().contains("another wharf is running with the state in"), "{}", second.log());
+    status(&site, |status| status["gateway"] == "gw1");
+}
+
+#[test]
+fn where_no_socket_can_be_the_gateway_runs_without() {
+    let long = "a-path-longer-than-the-address-of-a-socket-may-be/".repeat(4);
+    let site = Site::new(&format!(
+        "gateway: gw1\nstate_dir: ./{long}\nuplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}\nbroker: {{ listen: [] }}\n",
+        free_port()
+    ));
+    let gateway = site.run();
+    gateway.wait_log("no control socket");
+    gateway.wait_log("uplink down");
+    assert_eq!(site.wharf(&["status"], &[]).code, 1);
+    let (ended, _) = gateway.terminate();
+    assert!(ended.success(), "{ended}");
+}
+
+#[test]
+fn whoever_looks_need_not_know_the_secrets() {
+    let site = Site::new(
+        "gateway: gw1\nuplinks: { central: { url: \"mqtt://127.0.0.1:1\", username: a, password: \"${env:NOT_SET_HERE}\" } }\n",
+    );
+    let answer = site.wharf(&["status"], &[]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(answer.err.contains("no gateway is running"), "{answer:?}");
+    assert_eq!(site.wharf(&["queue"], &[]).code, 0);
+}
