@@ -1,5 +1,7 @@
 #!/bin/sh
 # Everything that has to hold before a change is taken: format, lints, all tests.
+# As root, with loop devices and the right to mount, the power-cut and full-disk tests run as well;
+# elsewhere they say `skipped` and why.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/prepare.sh

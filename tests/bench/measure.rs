@@ -1,11 +1,15 @@
 //! What the benchmarks measure with: time, processor, device bytes, memory, and the yardstick of
 //! plain writes.
 
+#![allow(dead_code)] // each benchmark uses a part of it
+
 use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -24,15 +28,29 @@ pub fn run(name: &str, measure: fn(&Path, u64) -> Outcome<()>) -> Outcome<()> {
 }
 
 /// What a run took.
+#[derive(Clone, Copy)]
 pub struct Cost {
     pub wall: Duration,
     pub cpu: Duration,
     pub device_bytes: Option<u64>,
 }
 
+impl Cost {
+    /// Processor time per message, in microseconds.
+    pub fn cpu_each(&self, messages: u64) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / messages as f64
+    }
+
+    /// Bytes written to the device per byte of payload; not a number where that is not known.
+    pub fn device_each(&self, payload: u64) -> f64 {
+        self.device_bytes.map_or(f64::NAN, |bytes| bytes as f64 / payload as f64)
+    }
+}
+
 /// Plain sequential writes of as many bytes to a preallocated file, with as many syncs.
 pub fn yardstick(dir: &Path, bytes: u64, syncs: u64) -> Outcome<Cost> {
-    let file = File::create(dir.join("yardstick"))?;
+    let path = dir.join("yardstick");
+    let file = File::create(&path)?;
     if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_err() {
         file.set_len(bytes)?;
     }
@@ -45,17 +63,18 @@ pub fn yardstick(dir: &Path, bytes: u64, syncs: u64) -> Outcome<Cost> {
         file.sync_data()?;
         at += chunk.len() as u64;
     }
-    Ok(start.cost(dir))
+    let cost = start.cost(dir);
+    fs::remove_file(path)?;
+    Ok(cost)
 }
 
 pub fn print(what: &str, messages: u64, payload: u64, cost: &Cost) {
     let rate = messages as f64 / cost.wall.as_secs_f64();
-    let cpu = cost.cpu.as_secs_f64() * 1e6 / messages as f64;
     println!("{what}:");
     println!("  {rate:.0} messages/s");
-    println!("  {cpu:.2} µs of processor time per message");
+    println!("  {:.2} µs of processor time per message", cost.cpu_each(messages));
     match cost.device_bytes {
-        Some(bytes) => println!("  {:.2} device bytes per payload byte", bytes as f64 / payload as f64),
+        Some(_) => println!("  {:.2} device bytes per payload byte", cost.device_each(payload)),
         None => println!("  device bytes unknown: no block device of its own under this directory"),
     }
 }
@@ -78,13 +97,10 @@ impl Start {
     }
 }
 
-/// User and system time of all threads so far, ended ones included, in whole ticks of 10 ms.
+/// User and system time of all threads so far, ended ones included.
 fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is the program's name in brackets, and may hold anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(10 * ticks)
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
 }
 
 /// The most memory the process has had, in KiB.

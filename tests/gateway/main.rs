@@ -9,6 +9,7 @@ mod lab;
 
 mod commands;
 mod demo;
+mod depth;
 mod failover;
 mod faults;
 mod local;

@@ -125,6 +125,11 @@ impl Gateway {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Pulls the plug.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod ca;
 pub mod client;
+pub mod consumer;
 pub mod forwarder;
 pub mod front;
 pub mod garden;
@@ -12,6 +13,7 @@ pub mod meter;
 pub mod node;
 pub mod scripted;
 pub mod slave;
+pub mod source;
 
 use std::net::{TcpListener, TcpStream};
 use std::thread::sleep;

@@ -1,0 +1,25 @@
+//! The queue against real file systems that fail it: the power goes while it writes, the disk is
+//! full to the last byte.
+//!
+//! These tests mount file systems of their own, in temporary folders, and need root for it. Where
+//! they may not, they say `skipped`, with the reason, and pass.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // in a test, an unwrap is the assertion
+
+mod full;
+mod numbered;
+mod power_cut;
+mod volume;
+mod writer;
+
+use std::io::Write;
+use std::time::Duration;
+
+/// How long something may take that is expected to happen: generous, because machines are slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Says why a test does nothing here, past the test runner's capture: nobody should take it for
+/// having passed.
+fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
