@@ -31,6 +31,7 @@ use tracing::{info, warn};
 use wharf_contract::{Driver, Port};
 
 use crate::broker::LocalBroker;
+use crate::clock::Clock;
 use crate::config::{self, Site};
 use crate::control::{self, Desk, Socket};
 use crate::downlink::{self, Ask, Catalogue, Downlink};
@@ -127,11 +128,12 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let started = Instant::now();
     // First of all: what follows belongs to one gateway alone.
     let socket = Socket::claim(&options.state_dir)?;
-    let queues = uplinks::open_queues(&site, &options.state_dir)?;
+    let clock = Clock::system();
+    let queues = uplinks::open_queues(&site, &options.state_dir, &clock)?;
     let (asks, asks_received) = mpsc::channel(downlink::ASKS_WAITING);
     let mut uplinks = Vec::new();
     for (name, queue) in &queues {
-        uplinks.push(uplinks::make(&site, name, queue, &topics, &asks)?);
+        uplinks.push(uplinks::make(&site, name, queue, &topics, &asks, &clock)?);
     }
     // The last thing that can fail: from here on there are tasks to be stopped in order.
     let (broker, local) = start_broker(&site, &topics, &asks).await?;
@@ -176,7 +178,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     drop(events);
 
     let mapping = Mapping::new(topics.gateway(), config::rules(&site, &links), &links);
-    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone());
+    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock);
     let mapping = tokio::spawn(mapper.run(events_received));
     let mut overruns = Stage::new();
     overruns.tasks.spawn(overrun_watch.run(overruns.stop.clone()));

@@ -86,6 +86,8 @@ pub trait Source: Send + Sync {
 #[derive(Clone)]
 pub struct Clock {
     source: Arc<dyn Source>,
+    /// Whether the machine had been told the time when this clock was made.
+    was_kept: bool,
     /// The offset of the last stretch in which the clock was not set.
     unset: Arc<Mutex<Option<i64>>>,
 }
@@ -98,7 +100,7 @@ impl Clock {
 
     /// Clocks of the caller's choice.
     pub fn with(source: impl Source + 'static) -> Self {
-        let clock = Self { source: Arc::new(source), unset: Arc::default() };
+        let clock = Self { was_kept: source.is_kept(), source: Arc::new(source), unset: Arc::default() };
         clock.look();
         clock
     }
@@ -113,13 +115,22 @@ impl Clock {
         self.look().is_set()
     }
 
+    /// Whether what it shows will stand: it has been set, and not only carried on from where the
+    /// machine was switched off.
+    pub fn is_sure(&self) -> bool {
+        self.was_kept && self.is_set()
+    }
+
     /// Puts a time right that was taken before the clock was set, if it has been set since. Any
     /// other time comes back as it is.
     pub fn settle(&self, taken_at: SystemTime) -> SystemTime {
-        let now = self.look();
         let taken = millis(taken_at);
+        if taken >= CLOCK_WAS_SET {
+            return taken_at;
+        }
+        let now = self.look();
         match *self.unset.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(unset) if now.is_set() && taken < CLOCK_WAS_SET => {
+            Some(unset) if now.is_set() => {
                 let by = now.offset().saturating_sub(unset);
                 // What lies ahead of now was not taken by the clock that was watched.
                 time(taken.saturating_add_signed(by).min(now.wall))

@@ -287,13 +287,13 @@ async fn tell(north: &North, reply: ReplyTo, outcome: Result<Done, String>) {
         Ok(_) => info!(topic = reply.topic, "command carried out"),
         Err(error) => debug!(topic = reply.topic, error, "command answered"),
     }
-    north.publish(Message::new(reply.topic, payload.clone()), &To::Everyone).await;
+    north.publish(Message::new(reply.topic, payload.clone()).json(), &To::Everyone).await;
     if let Some(topic) = reply.response_topic {
         let to = match reply.source {
             Source::Uplink(name) => To::Uplink(name),
             Source::Local => To::Local,
         };
-        north.publish(Message { correlation: reply.correlation, ..Message::new(topic, payload) }, &to).await;
+        north.publish(Message { correlation: reply.correlation, ..Message::new(topic, payload).json() }, &to).await;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::north::{North, To};
 use crate::queue::{Loss, Queue};
 use crate::topics::{Topics, health_payload, state_payload};
 
-/// At most this often a queue's losses are reported: the report itself needs room in the queue.
+/// At most this often a queue's losses are logged and shown.
 const LOSS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Publishes a link's health whenever it changes, until the link is gone.
@@ -28,13 +28,13 @@ pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, to: T
             Health::Connecting | Health::Offline(_) | Health::Failed(_) => {}
         }
         let payload = health_payload(&now, epoch_ms(SystemTime::now()));
-        north.publish(Message::new(topics.link(&link), payload).retained(), &to).await;
+        north.publish(Message::new(topics.link(&link), payload).json().retained(), &to).await;
         if health.changed().await.is_err() {
             // A driver that had to be ended could not say goodbye itself.
             if now.is_up() {
                 let gone = Health::Offline("the gateway is stopping".into());
                 let payload = health_payload(&gone, epoch_ms(SystemTime::now()));
-                north.publish(Message::new(topics.link(&link), payload).retained(), &to).await;
+                north.publish(Message::new(topics.link(&link), payload).json().retained(), &to).await;
             }
             return;
         }
@@ -44,10 +44,12 @@ pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, to: T
 /// A device's health as a message.
 pub fn device_message(topics: &Topics, device: &DeviceId, alive: bool, reason: Option<&str>) -> Message {
     let state = if alive { "online" } else { "offline" };
-    Message::new(topics.device(device), state_payload(state, epoch_ms(SystemTime::now()), reason)).retained()
+    let payload = state_payload(state, epoch_ms(SystemTime::now()), reason);
+    Message::new(topics.device(device), payload).json().retained()
 }
 
-/// Reports what a queue had to drop, for as long as it runs.
+/// Logs what a queue had to drop and shows it to local clients, for as long as it runs. The broker
+/// upstream is told by the uplink itself.
 pub async fn watch_losses(uplink: &str, queue: Queue, north: North, topics: Topics) {
     loop {
         for loss in queue.next_losses().await {
@@ -55,13 +57,14 @@ pub async fn watch_losses(uplink: &str, queue: Queue, north: North, topics: Topi
                 uplink, count = loss.count, reason = loss.reason.as_str(), first = %loss.first, last = %loss.last,
                 "messages lost"
             );
-            north.publish(Message::new(topics.loss(), loss_payload(uplink, &loss)), &To::Everyone).await;
+            north.publish(Message::new(topics.loss(), loss_payload(uplink, &loss)).json(), &To::Local).await;
         }
         tokio::time::sleep(LOSS_INTERVAL).await;
     }
 }
 
-fn loss_payload(uplink: &str, loss: &Loss) -> String {
+/// What is told of a loss.
+pub fn loss_payload(uplink: &str, loss: &Loss) -> String {
     serde_json::json!({
         "uplink": uplink,
         "count": loss.count,

@@ -11,8 +11,8 @@
 //! 4. [`mapping`] applies the site's rules and makes a [`Message`](message::Message).
 //! 5. [`north`] appends it to the [`queue`] of each uplink that takes it, and shows it to local
 //!    clients through the embedded [`broker`]. From the next commit on it survives a power cut.
-//! 6. [`uplink`] publishes the oldest messages, a window at a time. When the broker acknowledges
-//!    one, and only then, it leaves the queue.
+//! 6. [`uplink`] publishes what has just been captured, and beside it what waited, a window at a
+//!    time. When the broker acknowledges a message, and only then, it leaves the queue.
 //!
 //! A command comes in through [`uplink`] or [`broker`], is taken apart by [`topics`], checked by
 //! [`downlink`] and put on the port of the driver that owns the device. Its answer goes north like

@@ -4,17 +4,23 @@
 //! version, so that a queue written by an older wharf is still delivered by a newer one.
 //!
 //! ```text
-//! u8 version = 1 | u8 flags | u16 topic length | topic | [u16 length | correlation data] | payload
+//! u8 version = 1 | u8 flags | u16 topic length | topic
+//!     | [u16 length | correlation data] | [u8 count | u32 place of each time] | payload
 //! ```
 //!
-//! Numbers are big-endian. Flags: bit 0 QoS 1, bit 1 retain, bit 2 correlation data follows.
+//! Numbers are big-endian. Flags: bit 0 QoS 1, bit 1 retain, bit 2 correlation data follows, bit 3
+//! the payload is a JSON object that wharf has made, bit 4 places of times follow.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 const VERSION: u8 = 1;
 const QOS_1: u8 = 1;
 const RETAIN: u8 = 1 << 1;
 const CORRELATION: u8 = 1 << 2;
+const JSON: u8 = 1 << 3;
+const TIMES: u8 = 1 << 4;
+/// How many places of times are stored; a payload with more of them keeps the rest uncorrected.
+const MOST_TIMES: usize = 16;
 
 /// How hard a publication is delivered. QoS 2 is left out: with at-least-once delivery from disk
 /// it would promise what it cannot hold across a lost session.
@@ -39,6 +45,12 @@ pub struct Message {
     pub retain: bool,
     /// MQTT 5 correlation data, on an answer whose asker sent some.
     pub correlation: Option<Bytes>,
+    /// Whether the payload is a JSON object that wharf has made. It may get further members on its
+    /// way out, and its time is found by name.
+    pub json: bool,
+    /// Where in another payload the digits of times stand that a clock not yet set has shown;
+    /// rising, at most 16. They are corrected on the way out, once the true time is known.
+    pub times: Vec<u32>,
 }
 
 /// A stored message that cannot be read back.
@@ -58,7 +70,22 @@ pub enum MessageError {
 impl Message {
     /// A QoS 1 message without correlation data.
     pub fn new(topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
-        Self { topic: topic.into(), payload: payload.into(), qos: Qos::AtLeastOnce, retain: false, correlation: None }
+        Self {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            correlation: None,
+            json: false,
+            times: Vec::new(),
+        }
+    }
+
+    /// The same message, whose payload is a JSON object that wharf has made.
+    #[must_use]
+    pub fn json(mut self) -> Self {
+        self.json = true;
+        self
     }
 
     /// The same message, retained.
@@ -72,15 +99,24 @@ impl Message {
     /// either; nothing in wharf makes one.
     pub fn encode(&self) -> Bytes {
         let correlation = self.correlation.as_ref();
-        let size = 4 + self.topic.len() + correlation.map_or(0, |data| 2 + data.len()) + self.payload.len();
+        let times = &self.times[..self.times.len().min(MOST_TIMES)];
+        let extra =
+            correlation.map_or(0, |data| 2 + data.len()) + if times.is_empty() { 0 } else { 1 + 4 * times.len() };
+        let size = 4 + self.topic.len() + extra + self.payload.len();
         let mut bytes = BytesMut::with_capacity(size);
         bytes.put_u8(VERSION);
         let qos = if self.qos == Qos::AtLeastOnce { QOS_1 } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
-        bytes.put_u8(qos | retain | correlation.map_or(0, |_| CORRELATION));
+        let json = if self.json { JSON } else { 0 };
+        let with_times = if times.is_empty() { 0 } else { TIMES };
+        bytes.put_u8(qos | retain | correlation.map_or(0, |_| CORRELATION) | json | with_times);
         put_short(&mut bytes, self.topic.as_bytes());
         if let Some(data) = correlation {
             put_short(&mut bytes, data);
+        }
+        if !times.is_empty() {
+            bytes.put_u8(u8::try_from(times.len()).unwrap_or(u8::MAX));
+            times.iter().for_each(|place| bytes.put_u32(*place));
         }
         bytes.put_slice(&self.payload);
         bytes.freeze()
@@ -100,7 +136,9 @@ impl Message {
         let topic = String::from_utf8(topic.to_vec()).map_err(|_| MessageError::Topic)?;
         let correlation = if flags & CORRELATION == 0 { None } else { Some(take_short(&mut bytes)?) };
         let qos = if flags & QOS_1 == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-        Ok(Self { topic, payload: bytes, qos, retain: flags & RETAIN != 0, correlation })
+        let times = if flags & TIMES == 0 { Vec::new() } else { take_times(&mut bytes)? };
+        let (retain, json) = (flags & RETAIN != 0, flags & JSON != 0);
+        Ok(Self { topic, payload: bytes, qos, retain, correlation, json, times })
     }
 }
 
@@ -122,6 +160,11 @@ fn take_short(bytes: &mut Bytes) -> Result<Bytes, MessageError> {
     Ok(bytes.split_to(length))
 }
 
+fn take_times(bytes: &mut Bytes) -> Result<Vec<u32>, MessageError> {
+    let count = usize::from(bytes.try_get_u8().map_err(|_| MessageError::Short)?);
+    (0..count).map(|_| bytes.try_get_u32().map_err(|_| MessageError::Short)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -136,6 +179,8 @@ mod tests {
             qos in any::<bool>(),
             retain in any::<bool>(),
             correlation in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+            json in any::<bool>(),
+            times in proptest::collection::vec(any::<u32>(), 0..=MOST_TIMES),
         ) {
             let message = Message {
                 topic,
@@ -143,6 +188,8 @@ mod tests {
                 qos: if qos { Qos::AtLeastOnce } else { Qos::AtMostOnce },
                 retain,
                 correlation: correlation.map(Bytes::from),
+                json,
+                times,
             };
             prop_assert_eq!(Message::decode(message.encode()), Ok(message));
         }
@@ -155,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_message_cut_short_is_an_error() {
-        let whole = Message { correlation: Some("c".into()), ..Message::new("gw1-out/a/b", "1") }.encode();
+        let whole =
+            Message { correlation: Some("c".into()), times: vec![7], ..Message::new("gw1-out/a/b", "1") }.encode();
         for length in 0..whole.len() - 1 {
             assert_eq!(Message::decode(whole.slice(..length)), Err(MessageError::Short), "{length} bytes");
         }

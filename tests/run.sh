@@ -9,4 +9,5 @@ PATH="$PATH:/usr/sbin"
 export PATH
 cargo fmt --all -- --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
-cargo test --workspace --locked
+# The tests mostly wait: for brokers, lines and clocks.
+RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}" cargo test --workspace --locked

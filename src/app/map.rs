@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use wharf_contract::{DeviceId, Event, LinkEvent, LinkId, Overrun, Reading};
 
+use crate::clock::Clock;
 use crate::health;
 use crate::mapping::{LinkFacts, Mapped, Mapping};
 use crate::north::{North, Route, Routes, To};
@@ -21,6 +22,7 @@ pub struct Mapper {
     links: HashMap<LinkId, Routes>,
     north: North,
     topics: Topics,
+    clock: Clock,
     /// Readings that uplinks did not get. When the gateway stops while a queue has no room, it
     /// will have none for what is behind either, so from the first on they are only counted.
     lost: Vec<(Route, Overrun)>,
@@ -28,9 +30,9 @@ pub struct Mapper {
 
 impl Mapper {
     /// A mapper for events of these links.
-    pub fn new(mapping: Mapping, links: Vec<LinkFacts>, north: North, topics: Topics) -> Self {
+    pub fn new(mapping: Mapping, links: Vec<LinkFacts>, north: North, topics: Topics, clock: Clock) -> Self {
         let links = links.into_iter().map(|facts| (facts.link.clone(), north.routes(facts))).collect();
-        Self { mapping, links, north, topics, lost: Vec::new() }
+        Self { mapping, links, north, topics, clock, lost: Vec::new() }
     }
 
     /// Runs until every driver is gone and nothing waits any more. An uplink that is told to block
@@ -40,7 +42,11 @@ impl Mapper {
         while events.recv_many(&mut batch, EVENTS_AT_ONCE).await > 0 {
             for LinkEvent { link, event } in batch.drain(..) {
                 match event {
-                    Event::Reading(reading) if self.lost.is_empty() => self.carry(&link, &reading).await,
+                    Event::Reading(mut reading) if self.lost.is_empty() => {
+                        // The clock may have been set since a driver looked at it.
+                        reading.taken_at = self.clock.settle(reading.taken_at);
+                        self.carry(&link, &reading).await;
+                    }
                     Event::Reading(reading) => {
                         let route = self.links.get_mut(&link).map(|routes| routes.reading(&reading));
                         self.lose(route.unwrap_or_default(), reading.taken_at);
@@ -58,7 +64,7 @@ impl Mapper {
 
     async fn carry(&mut self, link: &LinkId, reading: &Reading) {
         let Some(routes) = self.links.get_mut(link) else { return };
-        match self.mapping.apply(routes.facts(), reading) {
+        match self.mapping.apply(routes.facts(), reading, self.clock.is_sure()) {
             Mapped::Message(message) => {
                 let without = self.north.carry(message, routes.reading(reading)).await;
                 self.lose(without, reading.taken_at);

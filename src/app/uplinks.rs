@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 use wharf_contract::settings::FilePath;
 
+use crate::clock::Clock;
 use crate::config::site::{self, Protocol, TlsVersion, WhenFull};
 use crate::config::{self, Site};
 use crate::downlink::Ask;
@@ -16,17 +17,17 @@ use crate::north::Outlet;
 use crate::queue::disk::{Disk, Kind};
 use crate::queue::{self, Queue};
 use crate::topics::Topics;
-use crate::uplink::{self, Keyring, Options, Sources, TlsSettings, Uplink};
+use crate::uplink::{self, Delivery, Keyring, Options, Sources, TlsSettings, Uplink};
 
 /// How long a connect may take: DNS, TCP, TLS and MQTT together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens each uplink's queue, with whatever an earlier run left in it.
-pub fn open_queues(site: &Site, state_dir: &Path) -> anyhow::Result<Vec<(Arc<str>, Queue)>> {
+pub fn open_queues(site: &Site, state_dir: &Path, clock: &Clock) -> anyhow::Result<Vec<(Arc<str>, Queue)>> {
     let mut queues = Vec::new();
     for (name, settings) in site.uplinks.iter() {
         let dir = state_dir.join("queue").join(name.as_str());
-        let queue = Queue::open(settings_of(&settings.queue, &dir))
+        let queue = Queue::open(settings_of(&settings.queue, &dir, clock))
             .with_context(|| format!("opening the queue of uplink {name} in {}", dir.display()))?;
         let waiting = queue.counters().queued;
         if waiting > 0 {
@@ -67,6 +68,7 @@ pub fn make(
     queue: &Queue,
     topics: &Topics,
     asks: &mpsc::Sender<Ask>,
+    clock: &Clock,
 ) -> anyhow::Result<(Uplink, Keyring)> {
     let settings = site.uplinks.get(name).context("an uplink without settings")?;
     let keyring = Keyring::new(name.clone(), sources(settings)).with_context(|| format!("uplink {name}"))?;
@@ -89,6 +91,13 @@ pub fn make(
         options,
         command_age: settings.command_age.get(),
         queue: queue.clone(),
+        delivery: Delivery {
+            share: settings.replay.share.get(),
+            rate: settings.replay.rate.map(site::Rate::per_second),
+            max_age: settings.queue.max_age.map(Into::into),
+            clock: clock.clone(),
+            ..Delivery::default()
+        },
         topics: topics.clone(),
         asks: asks.clone(),
     };
@@ -114,12 +123,12 @@ fn sources(settings: &site::Uplink) -> Sources {
 /// How the queue of an uplink is kept in `dir`; one the site does not name any more, as usual.
 pub fn queue_settings(site: &Site, uplink: &str, dir: &Path) -> queue::Settings {
     match site.uplinks.get(uplink) {
-        Some(settings) => settings_of(&settings.queue, dir),
+        Some(settings) => settings_of(&settings.queue, dir, &Clock::system()),
         None => queue::Settings::new(dir),
     }
 }
 
-fn settings_of(settings: &site::Queue, dir: &Path) -> queue::Settings {
+fn settings_of(settings: &site::Queue, dir: &Path, clock: &Clock) -> queue::Settings {
     let by_disk = || Disk::of(dir).map_or(Kind::Unknown, |disk| disk.kind).commit_interval();
     let commit_interval = settings.commit.map_or_else(by_disk, Into::into);
     queue::Settings {
@@ -132,6 +141,7 @@ fn settings_of(settings: &site::Queue, dir: &Path) -> queue::Settings {
             WhenFull::Block => queue::WhenFull::Block,
         },
         commit_interval,
+        clock: clock.clone(),
         ..queue::Settings::new(dir)
     }
 }

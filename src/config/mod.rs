@@ -12,6 +12,7 @@
 pub mod check;
 pub mod errors;
 pub mod load;
+pub mod replay;
 pub mod rules;
 pub mod schema;
 pub mod site;

@@ -8,6 +8,7 @@ use wharf_contract::settings::{
 };
 use wharf_contract::{setting_enum, settings};
 
+pub use super::replay::{Rate, Replay, Share};
 use super::url::BrokerUrl;
 
 settings! {
@@ -65,6 +66,8 @@ settings! {
         r#match: Match = Match::default(),
         /// The queue on disk.
         queue: Queue = Queue::default(),
+        /// How messages that waited are sent when the broker is back.
+        replay: Replay = Replay::default(),
     }
     check: |this, node, cx| {
         urls(this, node, cx);

@@ -113,7 +113,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_endless_request_is_cut_off() {
-        let answer = with_client(|dir| raw(dir, &vec![b'x'; LONGEST_REQUEST + 1])).await;
+        // With its line end it is one byte too long, and all of it is read.
+        let answer = with_client(|dir| raw(dir, &vec![b'x'; LONGEST_REQUEST])).await;
         assert!(answer.contains("65536"), "{answer}");
     }
 

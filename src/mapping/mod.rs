@@ -128,21 +128,26 @@ impl Mapping {
         Self { gateway: gateway.into(), rules }
     }
 
-    /// What becomes of a reading of that link.
-    pub fn apply(&self, link: &LinkFacts, reading: &Reading) -> Mapped {
+    /// What becomes of a reading of that link. `clock_set`: whether the time it was taken at can be
+    /// trusted.
+    pub fn apply(&self, link: &LinkFacts, reading: &Reading, clock_set: bool) -> Mapped {
         let Some(rule) = self.rules.iter().find(|rule| rule.matcher.matches(link, reading)) else {
             return Mapped::Dropped;
         };
         let Some(publish) = &rule.publish else { return Mapped::Dropped };
-        let Some(payload) = publish.payload.render(&self.gateway, link, reading) else { return Mapped::Unsayable };
+        let Some(rendered) = publish.payload.render(&self.gateway, link, reading, clock_set) else {
+            return Mapped::Unsayable;
+        };
         let mut topic = String::with_capacity(64);
         publish.topic.render(&mut topic, |word, out| self.topic_word(word, link, reading, out));
         Mapped::Message(Message {
             topic,
-            payload: payload.into(),
+            payload: rendered.text.into(),
             qos: publish.qos,
             retain: publish.retain,
             correlation: None,
+            json: publish.payload == Payload::Json,
+            times: rendered.times,
         })
     }
 
@@ -242,7 +247,7 @@ mod tests {
         let mapping = Mapping::new("gw1", Vec::new(), &[bus(), radio()]);
         let mut level = reading("tank", "level", Value::Float(21.5));
         level.unit = Some("m".into());
-        let (topic, payload) = sent(mapping.apply(&bus(), &level));
+        let (topic, payload) = sent(mapping.apply(&bus(), &level, true));
         assert_eq!(topic, "gw1-out/tank/level");
         assert_eq!(payload, r#"{"value":21.5,"unit":"m","ts":1795219869123,"quality":"good"}"#);
     }
@@ -251,7 +256,7 @@ mod tests {
     fn without_rules_mysensors_goes_out_in_its_classic_form() {
         let mapping = Mapping::new("gw1", Vec::new(), &[bus(), radio()]);
         let expected = ("gw1-out/2/1/1/0/49".to_owned(), "55.722526,13.017972,18".to_owned());
-        assert_eq!(sent(mapping.apply(&radio(), &position())), expected);
+        assert_eq!(sent(mapping.apply(&radio(), &position(), true)), expected);
     }
 
     #[test]
@@ -263,20 +268,23 @@ mod tests {
             rule(only("*"), "never/{device}", Payload::Raw),
         ];
         let mapping = Mapping::new("gw1", rules[..2].to_vec(), &[bus()]);
-        let mapped = |device: &str| mapping.apply(&bus(), &reading(device, "level", Value::Int(3)));
+        let mapped = |device: &str| mapping.apply(&bus(), &reading(device, "level", Value::Int(3)), true);
         assert_eq!(mapped("secret-1"), Mapped::Dropped);
         assert_eq!(sent(mapped("tank")), ("plant/boiler-room/level".into(), "3".into()));
         assert_eq!(sent(mapped("other")).0, "gw1-out/other/level");
         let all = Mapping::new("gw1", rules, &[bus()]);
-        assert_eq!(sent(all.apply(&bus(), &reading("tank", "level", Value::Int(3)))).0, "plant/boiler-room/level");
+        assert_eq!(
+            sent(all.apply(&bus(), &reading("tank", "level", Value::Int(3)), true)).0,
+            "plant/boiler-room/level"
+        );
     }
 
     #[test]
     fn what_a_device_says_cannot_add_levels_or_wildcards_to_a_topic() {
         let mapping = Mapping::new("gw1", Vec::new(), &[bus()]);
-        let (topic, _) = sent(mapping.apply(&bus(), &reading("a/b", "+#\0", Value::Int(1))));
+        let (topic, _) = sent(mapping.apply(&bus(), &reading("a/b", "+#\0", Value::Int(1)), true));
         assert_eq!(topic, "gw1-out/a_b/___");
-        let (topic, _) = sent(mapping.apply(&bus(), &reading("", "x", Value::Int(1))));
+        let (topic, _) = sent(mapping.apply(&bus(), &reading("", "x", Value::Int(1)), true));
         assert_eq!(topic, "gw1-out/_/x");
     }
 
@@ -293,10 +301,10 @@ mod tests {
         let taken_at = SystemTime::UNIX_EPOCH;
         let bad = Reading::bad("tank".into(), "level".into(), "no answer", taken_at);
         let json = Mapping::new("gw1", Vec::new(), &[bus()]);
-        let (_, payload) = sent(json.apply(&bus(), &bad));
+        let (_, payload) = sent(json.apply(&bus(), &bad, true));
         assert_eq!(payload, r#"{"value":null,"ts":0,"quality":"bad","reason":"no answer"}"#);
         let raw = Mapping::new("gw1", vec![rule(Matcher::default(), "x/{point}", Payload::Raw)], &[bus()]);
-        assert_eq!(raw.apply(&bus(), &bad), Mapped::Unsayable);
+        assert_eq!(raw.apply(&bus(), &bad, true), Mapped::Unsayable);
         assert_eq!(bad.quality, Quality::Bad);
     }
 }

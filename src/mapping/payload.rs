@@ -19,21 +19,42 @@ pub enum Payload {
     Template(Template),
 }
 
+/// A payload, and where the times in it stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The payload.
+    pub text: String,
+    /// Where in a template the digits of a time stand that the clock showed before it was set.
+    pub times: Vec<u32>,
+}
+
 impl Payload {
     /// The payload of a reading; `None` when it has no value and this form cannot say so.
-    pub fn render(&self, gateway: &str, link: &LinkFacts, reading: &Reading) -> Option<String> {
+    /// `clock_set`: whether the time it was taken at can be trusted.
+    pub fn render(&self, gateway: &str, link: &LinkFacts, reading: &Reading, clock_set: bool) -> Option<Rendered> {
         match self {
-            Self::Json => Some(json(reading)),
-            Self::Raw => bare(reading),
+            Self::Json => Some(json(reading).into()),
+            Self::Raw => bare(reading).map(Rendered::from),
             Self::Template(template) => {
                 if reading.value.is_none() && template.uses("value") {
                     return None;
                 }
-                let mut out = String::with_capacity(96);
-                template.render(&mut out, |word, out| payload_word(word, gateway, link, reading, out));
-                Some(out)
+                let (mut text, mut times) = (String::with_capacity(96), Vec::new());
+                template.render(&mut text, |word, out| {
+                    if word == "ts" && !clock_set {
+                        times.extend(u32::try_from(out.len()));
+                    }
+                    payload_word(word, gateway, link, reading, out);
+                });
+                Some(Rendered { text, times })
             }
         }
+    }
+}
+
+impl From<String> for Rendered {
+    fn from(text: String) -> Self {
+        Self { text, times: Vec::new() }
     }
 }
 
@@ -134,8 +155,18 @@ mod tests {
         let words = super::super::PAYLOAD_WORDS;
         let template = Template::payload(r#"{{"v":{value_json},"q":"{quality}","at":{ts}}}"#, words).unwrap();
         let link = LinkFacts { link: "bus".into(), driver: "modbus", labels: &[] };
-        let text = Payload::Template(template).render("gw1", &link, &reading(Value::Text("x".into()))).unwrap();
-        assert_eq!(text, r#"{"v":"x","q":"good","at":0}"#);
+        let template = Payload::Template(template);
+        let rendered = template.render("gw1", &link, &reading(Value::Text("x".into())), true).unwrap();
+        assert_eq!(rendered, Rendered::from(r#"{"v":"x","q":"good","at":0}"#.to_owned()));
+    }
+
+    #[test]
+    fn a_template_remembers_where_a_clock_not_yet_set_has_shown_its_time() {
+        let words = super::super::PAYLOAD_WORDS;
+        let template = Payload::Template(Template::payload("{ts} {value} {ts}", words).unwrap());
+        let link = LinkFacts { link: "bus".into(), driver: "modbus", labels: &[] };
+        let rendered = template.render("gw1", &link, &reading(Value::Int(7)), false).unwrap();
+        assert_eq!(rendered, Rendered { text: "0 7 0".into(), times: vec![0, 4] });
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Counters {
     pub set_aside: u64,
     /// Bytes all segments take on disk, the spare included.
     pub disk_bytes: u64,
+    /// Whether the queue is full and makes those who append wait ([`WhenFull::Block`](super::WhenFull::Block)).
+    pub is_blocking: bool,
     /// When the oldest waiting record was captured; looked up about once a second.
     pub oldest_captured_at: Option<SystemTime>,
     /// Losses the broker has not acknowledged the report of.

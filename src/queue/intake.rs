@@ -10,8 +10,8 @@ use crate::clock::millis;
 
 impl Queue {
     /// Numbers a record, stamps it and hands it over for the next commit. Waits while too many
-    /// wait already; with [`WhenFull::Block`], for as long as the queue is full. A body above
-    /// [`MAX_BODY`] is dropped and counted.
+    /// wait already; with [`WhenFull::Block`](super::WhenFull::Block), for as long as the queue is full. A body above
+    /// [`MAX_BODY`](super::MAX_BODY) is dropped and counted.
     ///
     /// # Errors
     /// The queue is closed, and did not take the record.

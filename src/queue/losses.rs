@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::Seq;
-use crate::clock::{millis, time};
+use super::eras::Eras;
+use crate::clock::{CLOCK_WAS_SET, Correction, millis, time};
 
 /// How many losses wait to be asked for. More are merged: the counts stay right, the ranges of
 /// those that were merged become wider.
@@ -100,6 +101,20 @@ pub struct Loss {
     pub to: SystemTime,
 }
 
+impl Loss {
+    /// Corrects times that a clock showed before it was set.
+    pub(super) fn put_right(&mut self, eras: &Eras) {
+        for (seq, at) in [(self.first, &mut self.from), (self.last, &mut self.to)] {
+            let shown = millis(*at);
+            if shown < CLOCK_WAS_SET
+                && let Correction::By(by) = eras.correction(seq.0, shown)
+            {
+                *at = time(shown.saturating_add_signed(by));
+            }
+        }
+    }
+}
+
 /// Losses waiting to be asked for, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Losses {
@@ -158,10 +173,15 @@ impl Losses {
         self.waiting.drain(..).collect()
     }
 
-    /// The oldest, which does not change from now on, and whether it might have until now.
-    pub fn freeze_oldest(&mut self) -> Option<(Loss, bool)> {
-        let oldest = self.waiting.front().cloned()?;
-        Some((oldest, !std::mem::replace(&mut self.frozen, true)))
+    /// The oldest, which does not change from now on, and whether it might have until now. Before
+    /// that, its times are put right as far as they can be.
+    pub fn freeze_oldest(&mut self, eras: &Eras) -> Option<(Loss, bool)> {
+        let oldest = self.waiting.front_mut()?;
+        let is_news = !std::mem::replace(&mut self.frozen, true);
+        if is_news {
+            oldest.put_right(eras);
+        }
+        Some((oldest.clone(), is_news))
     }
 
     /// Forgets that one. Returns whether it was known.
@@ -188,9 +208,11 @@ impl Losses {
         }
     }
 
-    /// Appends the list: the next id (u64), how many losses (u16), then 49 bytes each.
+    /// Appends the list: the next id (u64), whether the oldest is being told (u8), how many losses
+    /// (u16), then 49 bytes each.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.next_id.to_le_bytes());
+        out.push(u8::from(self.frozen));
         out.extend_from_slice(&(self.waiting.len() as u16).to_le_bytes());
         for loss in &self.waiting {
             let (from, to) = (millis(loss.from), millis(loss.to));
@@ -202,16 +224,16 @@ impl Losses {
     }
 
     /// Reads what [`Losses::encode`] wrote, and says what follows. `None` if it makes no sense.
-    /// The oldest may have been told before, so it does not change.
     pub fn decode(bytes: &[u8], most: usize) -> Option<(Self, &[u8])> {
         let (next_id, rest) = bytes.split_first_chunk::<8>()?;
+        let ([frozen], rest) = rest.split_first_chunk::<1>()?;
         let (count, rest) = rest.split_first_chunk::<2>()?;
         let count = usize::from(u16::from_le_bytes(*count));
         let (losses, rest) = rest.split_at_checked(count * ENCODED)?;
         let waiting: VecDeque<Loss> = losses.as_chunks::<ENCODED>().0.iter().map(decode_one).collect::<Option<_>>()?;
         let next_id = u64::from_le_bytes(*next_id);
         let known = next_id <= u64::MAX / 2 && waiting.len() <= most && waiting.iter().all(|loss| loss.id.0 < next_id);
-        let frozen = !waiting.is_empty();
+        let frozen = *frozen == 1 && !waiting.is_empty();
         known.then_some((Self { waiting, most, frozen, next_id }, rest))
     }
 }
@@ -270,7 +292,7 @@ mod tests {
         for most in [MAX_FRESH, MAX_UNTOLD] {
             let mut losses = Losses::new(most);
             losses.note(LossReason::Purged, (0, 0), 1, (0, 0));
-            losses.freeze_oldest();
+            losses.freeze_oldest(&Eras::default());
             for n in 1..4000 {
                 let reason = LossReason::ALL[(n % 7) as usize];
                 losses.note(reason, (10 * n, 10 * n), 1, (n, n));
@@ -278,7 +300,7 @@ mod tests {
             losses.note(LossReason::Purged, (90_000, 90_000), 1, (0, 0));
             assert_eq!(losses.waiting.len(), most);
             assert_eq!(counts(&losses).iter().sum::<u64>(), 4001);
-            assert_eq!(losses.freeze_oldest().unwrap().0.count, 1, "the frozen one is as it was");
+            assert_eq!(losses.freeze_oldest(&Eras::default()).unwrap().0.count, 1, "the frozen one is as it was");
         }
     }
 
@@ -286,7 +308,7 @@ mod tests {
     fn a_loss_that_is_being_told_does_not_change_and_goes_when_it_was_told() {
         let mut losses = Losses::new(MAX_UNTOLD);
         losses.note(LossReason::Full, (0, 9), 10, (1, 2));
-        let (told, is_news) = losses.freeze_oldest().unwrap();
+        let (told, is_news) = losses.freeze_oldest(&Eras::default()).unwrap();
         assert!(is_news);
         losses.note(LossReason::Full, (10, 19), 10, (1, 2));
         assert_eq!(counts(&losses), [10, 10]);
@@ -295,10 +317,10 @@ mod tests {
         let (mut after, rest) = Losses::decode(&bytes, MAX_UNTOLD).unwrap();
         assert!(rest.is_empty());
         after.note(LossReason::Full, (20, 20), 1, (1, 2));
-        assert_eq!(after.freeze_oldest(), Some((told.clone(), false)));
+        assert_eq!(after.freeze_oldest(&Eras::default()), Some((told.clone(), false)));
         assert!(after.told(told.id));
         assert!(!after.told(told.id));
-        let (next, is_news) = after.freeze_oldest().unwrap();
+        let (next, is_news) = after.freeze_oldest(&Eras::default()).unwrap();
         assert!(is_news);
         assert_eq!((next.count, next.id.get() > told.id.get()), (11, true));
     }

@@ -8,7 +8,7 @@
 //!
 //! From top to bottom: [`Queue`] is the handle, with `intake` for what comes in and `telling` for what
 //! was lost; `state` is what it shares with the `writer`, whose
-//! housekeeping is in `upkeep`; `ledger` is the one truth about what became of each number, made of
+//! housekeeping is in `upkeep` and `saving`; `ledger` is the one truth about what became of each number, made of
 //! `done`, `losses` and `eras`; `reader` reads batches; `recovery` opens what an earlier run left;
 //! `files` owns the directory; `segment`, `scan`, `frame` and `cursor` are the formats.
 //! [`inspect`] looks at the files from outside.
@@ -63,7 +63,7 @@
 //! | settled, u64 | below this, everything was on disk or finished |
 //! | passed over, u64 | finished numbers of which nothing is known: see below |
 //! | dropped, 8 × u64 | how many of the finished numbers were dropped, by reason: full, age, damaged, too large, refused, unwritable, blocked, purged |
-//! | losses: next id u64, count u16, 49 bytes each | not yet told upstream: id, first, last, count, from, to (u64 each), reason (u8, place in the list above) |
+//! | losses: next id u64, being told u8, count u16, 49 bytes each | not yet told upstream, and whether the first of them is being told and does not change any more: id, first, last, count, from, to (u64 each), reason (u8, place in the list above) |
 //! | eras: count u16, 33 bytes each | which clock stamped the records: first number (u64), boot id (16 bytes), wall clock less time since boot in ms (i64), whether the clock was set (u8) |
 //! | finished: cursor u64, then ranges | everything below the cursor, and from start to end (exclusive) of each range above, u64 each, in order |
 //!
@@ -97,6 +97,7 @@ mod ledger;
 mod losses;
 mod reader;
 mod recovery;
+mod saving;
 mod scan;
 mod segment;
 mod settings;

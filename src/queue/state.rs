@@ -261,7 +261,7 @@ impl State {
 
     /// The loss to be told upstream next, and whether the ledger on disk knows it as it is told.
     pub fn loss_to_tell(&mut self) -> Option<(Loss, bool)> {
-        let (loss, is_news) = self.ledger.untold.freeze_oldest()?;
+        let (loss, is_news) = self.ledger.untold.freeze_oldest(&self.ledger.eras)?;
         if is_news {
             self.told_since = self.ledger.generation + 1;
             self.changed();

@@ -67,7 +67,8 @@ impl Queue {
             lost.as_mut().enable();
             {
                 let mut state = shared.lock();
-                let losses = state.fresh.take();
+                let mut losses = state.fresh.take();
+                losses.iter_mut().for_each(|loss| loss.put_right(&state.ledger.eras));
                 if !losses.is_empty() || state.ended {
                     return losses;
                 }

@@ -4,7 +4,7 @@
 //! Nothing stops it. A sync that failed is final for its segment: the kernel may have thrown the
 //! pages away and would report success the next time, so the batch is written again, from
 //! memory, to a new one. A full disk costs records, or makes the writer wait, by the rule the site
-//! chose.
+//! chose. How the ledger gets to disk is in `saving`.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ use super::WhenFull;
 use super::files::{Files, NoFile, is_full};
 use super::frame::{self, Kind};
 use super::losses::LossReason;
-use super::segment::{Entry, HEADER, MAX_SPAN, Mark, Segment};
+use super::segment::{HEADER, MAX_SPAN, Mark, Segment};
 use super::state::{Pending, Shared};
 
 /// How many segments a batch is tried on before it is given up.
@@ -36,8 +36,8 @@ pub struct Writer {
     batch: Vec<Pending>,
     buffer: Vec<u8>,
     /// The encoded ledger, and the segments that may be freed once it is on disk.
-    ledger: Vec<u8>,
-    freeable: Vec<Arc<Segment>>,
+    pub(super) ledger: Vec<u8>,
+    pub(super) freeable: Vec<Arc<Segment>>,
     /// Why records are not being stored, so that it is logged once and not with every commit.
     trouble: Option<LossReason>,
     closing: bool,
@@ -203,12 +203,6 @@ impl Writer {
         self.shared.lock().counters.disk_bytes = self.files.used();
     }
 
-    /// Whether the ledger on disk is behind, and which one that is.
-    fn ledger_state(&self) -> (bool, u64) {
-        let state = self.shared.lock();
-        (state.changed_since.is_some(), state.saved)
-    }
-
     /// The last commit of a queue that is being closed. Nothing waits for room any more.
     fn finish(&mut self) -> io::Result<()> {
         self.take_batch();
@@ -346,6 +340,7 @@ impl Writer {
         state.counters.committed_bytes += bodies as u64;
         state.counters.wrote(tail.offset, self.buffer.len() as u64);
         state.counters.commits += 1;
+        state.counters.is_blocking = false;
         state.counters.syncs += 1;
         drop(state);
         tail.offset += self.buffer.len() as u64;
@@ -361,6 +356,7 @@ impl Writer {
     /// Keeps the rest of the batch until there is room.
     fn keep(&mut self, from: usize) {
         self.batch.drain(..from);
+        self.shared.lock().counters.is_blocking = true;
         if self.trouble.replace(LossReason::Full) != Some(LossReason::Full) {
             warn!(dir = %self.files.dir().display(), "the queue is full, so new records wait");
         }
@@ -371,6 +367,7 @@ impl Writer {
         let mut state = self.shared.lock();
         self.batch.retain(|record| !state.ledger.done.contains(record.seq));
         state.in_hand = self.batch.first().map(|record| record.seq);
+        state.counters.is_blocking &= !self.batch.is_empty();
     }
 
     /// Counts the rest of the batch as dropped: there is nowhere to put it.
@@ -403,95 +400,6 @@ impl Writer {
         state.counters.failed_syncs += 1;
         if let Some(entry) = state.segments.back_mut() {
             entry.suspect = true;
-        }
-    }
-
-    /// Encodes the ledger as it is now, and notes what may be freed once that is on disk.
-    fn encode_ledger(&mut self) {
-        let tail = self.tail.as_ref().map(|tail| tail.segment.first);
-        self.ledger.clear();
-        let mut state = self.shared.lock();
-        state.changed_since = None;
-        let settled = state.settled();
-        state.ledger.encode(settled, &mut self.ledger);
-        self.freeable = state.finished_segments(tail);
-    }
-
-    /// What was encoded last is not on disk after all.
-    fn ledger_not_saved(&mut self) {
-        self.freeable.clear();
-        self.shared.lock().changed();
-    }
-
-    /// Brings the ledger to the cursor file. A failure is made up for by a later commit.
-    pub(super) fn save(&mut self) -> bool {
-        self.encode_ledger();
-        self.write_cursor_or_warn()
-    }
-
-    fn write_cursor_or_warn(&mut self) -> bool {
-        let written = self.write_cursor();
-        if let Err(error) = &written {
-            warn!(dir = %self.files.dir().display(), %error, "cannot save what is acknowledged");
-        }
-        written.is_ok()
-    }
-
-    fn write_cursor(&mut self) -> io::Result<()> {
-        let written = self.files.save_cursor(&self.ledger);
-        #[cfg(test)]
-        let written = self.shared.fail_cursor_if_told().and(written);
-        let mut state = self.shared.lock();
-        match written {
-            Ok((offset, bytes)) => {
-                state.saved = state.ledger.generation;
-                state.counters.wrote(offset, bytes);
-                state.counters.syncs += 1;
-                drop(state);
-                self.shared.saved.notify_waiters();
-                Ok(())
-            }
-            Err(error) => {
-                state.counters.failed_syncs += 1;
-                // Tried again a tick from now and not at once: a disk that refuses goes on refusing.
-                state.changed_since.get_or_insert(Instant::now() + super::upkeep::TICK);
-                self.freeable.clear();
-                Err(error)
-            }
-        }
-    }
-
-    /// Frees segments whose records are all finished. Returns whether there were any.
-    fn free(&mut self) -> bool {
-        if self.freeable.is_empty() {
-            return false;
-        }
-        // Both slots of the cursor file have to know, so that damage to one does not make it look
-        // as if the records had been lost with the file.
-        if !(self.save() && self.save()) {
-            return false;
-        }
-        for segment in std::mem::take(&mut self.freeable) {
-            self.forget(&segment);
-        }
-        true
-    }
-
-    /// Takes a segment out of the catalogue and lets go of its file.
-    fn forget(&mut self, segment: &Arc<Segment>) {
-        let mut state = self.shared.lock();
-        // By identity: an empty segment's name goes to the one that replaces it.
-        let place = state.segments.iter().position(|entry| Arc::ptr_eq(&entry.segment, segment));
-        let Some(entry) = place.and_then(|at| state.segments.remove(at)) else { return };
-        drop(state);
-        self.let_go(&entry);
-    }
-
-    pub(super) fn let_go(&mut self, entry: &Entry) {
-        if entry.suspect {
-            self.files.unlink(&entry.segment);
-        } else {
-            self.files.release(&entry.segment);
         }
     }
 }

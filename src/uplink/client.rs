@@ -85,7 +85,7 @@ pub enum Happening {
         /// The packet id.
         id: u16,
         /// The reason, if the broker refuses the publication.
-        refusal: Option<String>,
+        refusal: Option<Refusal>,
     },
     /// The broker answered a subscription.
     Subscribed {
@@ -96,6 +96,16 @@ pub enum Happening {
     Incoming(Incoming),
     /// Nothing the session has to act on.
     Other,
+}
+
+/// Why a broker refuses a publication.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{words}")]
+pub struct Refusal {
+    /// The reason code, 0x80 or above.
+    pub code: u8,
+    /// In words.
+    pub words: String,
 }
 
 /// What the broker said when it accepted the connection.

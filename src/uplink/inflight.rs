@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::queue::LossId;
+
 /// What a publication is, to whoever has to act on its acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent<S> {
@@ -13,6 +15,8 @@ pub enum Sent<S> {
     Record(S),
     /// The birth or death message of this session, which is in no queue.
     State,
+    /// The report of a loss, which the queue's ledger keeps.
+    Loss(LossId),
 }
 
 /// What was published and is not yet acknowledged.
@@ -27,6 +31,16 @@ impl<S: Copy> Window<S> {
     /// An empty window for that many publications.
     pub fn new(room: usize) -> Self {
         Self { room, handed_over: VecDeque::new(), sent: HashMap::new() }
+    }
+
+    /// Changes for how many publications there is room. What is under way stays.
+    pub fn resize(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// What is under way, in no order.
+    pub fn under_way(&self) -> impl Iterator<Item = &Sent<S>> {
+        self.handed_over.iter().chain(self.sent.values())
     }
 
     /// How many more may be handed over.

@@ -4,25 +4,36 @@
 //! to a connection, the next one begins again at the oldest record that is not acknowledged; the
 //! client library's memory is never trusted with it.
 //!
-//! `session` is one connection, from the connect to the error that ends it; `inflight` knows which
-//! publication a packet id belongs to; `client` hides the client crates, which are known there
-//! alone. `route` decides which URL is tried next and when, `dial` makes the TCP connection,
-//! `keyring` and `tls` read passwords and certificates, and read them again when they change.
+//! `session` is one connection, from the connect to the error that ends it, and `flow` what it has
+//! in hand; `records` is what is known of the queue's records from one connection to the next.
+//! `lanes` decides who goes next, `replay` marks what waited, `retained` keeps the past from
+//! overwriting the present; `refusals` and `poison` say what becomes of a message the broker does
+//! not take; `inflight` knows which publication a packet id belongs to. `client` hides the client
+//! crates, which are known there alone. `route` decides which URL is tried next and when, `dial`
+//! makes the TCP connection, `keyring` and `tls` read passwords and certificates, and read them
+//! again when they change.
 
 mod client;
 mod dial;
+mod flow;
 mod inflight;
 mod keyring;
+mod lanes;
 mod news;
 mod outage;
 mod packet;
+mod poison;
 mod received;
+mod records;
+mod refusals;
+mod replay;
+mod retained;
 mod route;
 mod session;
 mod tls;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -35,6 +46,8 @@ pub use keyring::{Keyring, Sources};
 pub use news::News;
 pub use tls::TlsSettings;
 
+use crate::backoff::STEADY;
+use crate::clock::Clock;
 use crate::config::url::BrokerUrl;
 use crate::downlink::{Ask, Source};
 use crate::message::Message;
@@ -42,6 +55,7 @@ use crate::queue::Queue;
 use crate::topics::Topics;
 use client::{Aim, Connection, ConnectionError};
 use dial::dial;
+use lanes::Recent;
 use outage::{Fight, Outage};
 use route::{Route, between};
 
@@ -62,10 +76,37 @@ pub struct Uplink {
     pub command_age: Duration,
     /// Where its messages wait.
     pub queue: Queue,
+    /// How they are delivered.
+    pub delivery: Delivery,
     /// The gateway's topics.
     pub topics: Topics,
     /// Where commands go.
     pub asks: mpsc::Sender<Ask>,
+}
+
+/// How messages are delivered.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Percent of the window that what waited gets at least, 1–99.
+    pub share: u8,
+    /// How much of it is sent at most, in messages a second.
+    pub rate: Option<u32>,
+    /// How long a message is worth delivering.
+    pub max_age: Option<Duration>,
+    /// How long a broker may hold all acknowledgements back before the connection is given up.
+    pub stall: Duration,
+    /// The first wait before the next try at a broker that answers and does not keep us.
+    pub first_wait: Duration,
+    /// What knows the time.
+    pub clock: Clock,
+}
+
+impl Default for Delivery {
+    /// 30 % for the backlog and no limit, no age, a broker that may be silent for 30 s.
+    fn default() -> Self {
+        let (stall, first_wait) = (Duration::from_secs(30), route::FIRST_WAIT);
+        Self { share: 30, rate: None, max_age: None, stall, first_wait, clock: Clock::system() }
+    }
 }
 
 /// How an uplink is.
@@ -84,6 +125,12 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Commands the broker delivered a second time.
     pub duplicates: AtomicU64,
+    /// Messages that were published as replayed.
+    pub replayed: AtomicU64,
+    /// Publications the broker refused, each try counted.
+    pub refusals: AtomicU64,
+    /// Messages that wait aside now for another try.
+    pub aside: AtomicU64,
     /// The latest about its connections.
     pub news: News,
 }
@@ -113,15 +160,31 @@ impl Uplink {
 
     async fn run(
         self,
-        mut keyring: Keyring,
+        keyring: Keyring,
         stop: CancellationToken,
         state: watch::Sender<UplinkState>,
         url: watch::Sender<BrokerUrl>,
         counters: Arc<Counters>,
     ) {
-        let mut route = Route::new(self.urls.len(), Instant::now());
+        let recent = Mutex::new(Recent::new(Instant::now(), self.queue.end()));
+        tokio::select! {
+            () = self.deliver(keyring, stop, state, url, counters, &recent) => {}
+            () = watch_end(&self.queue, &recent) => {}
+        }
+    }
+
+    async fn deliver(
+        &self,
+        mut keyring: Keyring,
+        stop: CancellationToken,
+        state: watch::Sender<UplinkState>,
+        url: watch::Sender<BrokerUrl>,
+        counters: Arc<Counters>,
+        recent: &Mutex<Recent>,
+    ) {
+        let mut route = Route::new(self.urls.len(), Instant::now()).first_wait(self.delivery.first_wait);
         let mut outage = Outage::none(self.urls.len());
-        let mut session = session::Session::new(&self, &state, &counters);
+        let mut session = session::Session::new(self, &state, &counters, recent);
         let mut connection = None;
         loop {
             let (index, wait) = route.next(Instant::now());
@@ -156,7 +219,10 @@ impl Uplink {
                 (Err(error), None) => {
                     counters.news.failed(&error);
                     let connected_for = connection.connected_for();
-                    route.failed(index, error.cause, connected_for, now);
+                    // A connection that has brought messages through was a good one, however short.
+                    let worked_for =
+                        connected_for.map(|time| if session.was_useful() { time.max(STEADY) } else { time });
+                    route.failed(index, error.cause, worked_for, now);
                     self.tell(index, &error, outage.is_news(index, &error, now));
                     let fight = outage.fight(&error, connected_for, now);
                     if fight == Some(Fight::Certain) {
@@ -259,6 +325,14 @@ async fn carry(
 /// The message a broker publishes for a gateway that is gone.
 pub fn will(topics: &Topics) -> Message {
     Message::new(topics.state(), "offline").retained()
+}
+
+/// Notes where the queue ends, for as long as the uplink runs.
+async fn watch_end(queue: &Queue, recent: &Mutex<Recent>) {
+    loop {
+        tokio::time::sleep(lanes::STEP).await;
+        recent.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), queue.end());
+    }
 }
 
 fn count(counter: &AtomicU64) {

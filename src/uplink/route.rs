@@ -16,7 +16,7 @@ use crate::backoff::{Backoff, Jitter};
 /// noticed within it.
 const UNREACHABLE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
 /// The first and the longest wait where somebody answered, and it did not work all the same.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The most that many gateways are spread over when they all turn to the next URL.
 const TURNING: Duration = Duration::from_millis(300);
@@ -49,6 +49,15 @@ impl Route {
             || Hop { backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, Jitter::Full), not_before: now, tried: false };
         let hops = (0..urls).map(|_| hop()).collect();
         Self { hops, next_round: now, ordered: None, returning: false, failed_returns: 0 }
+    }
+
+    /// The same, with another first wait where somebody answered.
+    #[must_use]
+    pub fn first_wait(mut self, first: Duration) -> Self {
+        for hop in &mut self.hops {
+            hop.backoff = Backoff::new(first, LONGEST_WAIT, Jitter::Full);
+        }
+        self
     }
 
     /// Which URL is tried next, and how long to wait before that.

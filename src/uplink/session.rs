@@ -1,91 +1,88 @@
 //! One connection to the broker, from the connect to the error that ends it.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use super::client::{Cause, Connected, Connection, ConnectionError, Extras, Happening, Incoming, Sender};
-use super::inflight::{Sent, Window};
-use super::packet::publish_size;
+use super::client::{Cause, Connected, Connection, ConnectionError, Extras, Happening, Incoming, Refusal};
+use super::flow::{Farewell, Flow, UnderWay, closing};
+use super::inflight::Sent;
+use super::lanes::Recent;
 use super::received::Received;
+use super::records::Records;
 use super::{Counters, Uplink, UplinkState, count};
 use crate::downlink::Ask;
+use crate::health::loss_payload;
 use crate::message::Message;
-use crate::queue::{LossReason, Queue, Record, Seq};
-use crate::seldom::Seldom;
+use crate::queue::Loss;
 
-/// How many records are taken from the queue at once, and how many bytes.
-const BATCH_RECORDS: usize = 256;
-const BATCH_BYTES: usize = 256 * 1024;
-/// How long a broker may hold all acknowledgements back before the connection is given up.
-const STALLED: Duration = Duration::from_secs(30);
 /// How long a stopping gateway goes on publishing what waits.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the broker has to take note of our farewell, and then of the end of the connection.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// Breaks in a row with nothing under way but our state, or the report of a loss, after which the
+/// broker is taken not to want it.
+const UNWANTED: u32 = 5;
+
+/// Acknowledgements that make a connection a useful one.
+const USEFUL: u64 = 20;
 
 /// What lasts from one connection of an uplink to the next.
 pub(super) struct Session<'u> {
     uplink: &'u Uplink,
     state: &'u watch::Sender<UplinkState>,
     counters: &'u Arc<Counters>,
+    records: Records<'u>,
     /// When the broker was last heard.
     last_heard: Option<Instant>,
     /// Whether the session that the broker keeps for us holds our subscription. It may begin
     /// without: the connection broke before the subscription arrived, or the broker refused it.
     subscribed: bool,
     received: Received,
-    drops: Seldom,
-}
-
-/// What has to be known of a record under way.
-#[derive(Clone, Copy)]
-struct UnderWay {
-    seq: Seq,
-    captured_at: SystemTime,
-}
-
-/// What a connection has in hand.
-struct Flow {
-    sender: Sender,
-    window: Window<UnderWay>,
-    /// Read from the queue, not yet handed over.
-    ready: VecDeque<Record>,
-    /// Where to read on.
-    next: Seq,
-    largest_packet: usize,
-    /// When the last acknowledgement came, or the window was last empty.
-    progress: Instant,
-    farewell: Farewell,
-}
-
-/// How far the farewell of a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Farewell {
-    NotYet,
-    Said,
-    Heard,
+    /// Breaks in a row with just our state under way, and with just the report of a loss.
+    breaks_at_state: u32,
+    breaks_at_loss: u32,
+    /// Whether the last connection was useful.
+    useful: bool,
+    /// What was said, and is not to be said again at every connection.
+    said: BTreeSet<&'static str>,
 }
 
 impl<'u> Session<'u> {
-    pub(super) fn new(uplink: &'u Uplink, state: &'u watch::Sender<UplinkState>, counters: &'u Arc<Counters>) -> Self {
+    pub(super) fn new(
+        uplink: &'u Uplink,
+        state: &'u watch::Sender<UplinkState>,
+        counters: &'u Arc<Counters>,
+        recent: &'u Mutex<Recent>,
+    ) -> Self {
         Self {
             uplink,
             state,
             counters,
+            records: Records::new(uplink, counters, recent),
             last_heard: None,
             subscribed: false,
             received: Received::new(uplink.command_age),
-            drops: Seldom::default(),
+            breaks_at_state: 0,
+            breaks_at_loss: 0,
+            useful: false,
+            said: BTreeSet::new(),
         }
     }
 
-    /// Connects and carries messages until the connection fails. `Ok` only after a requested stop.
+    /// Whether the last connection brought a good many messages through, so that the next one need
+    /// not wait for long.
+    pub(super) fn was_useful(&self) -> bool {
+        self.useful
+    }
+
+    /// Connects and carries messages until the connection fails. `Ok` only after a requested stop
+    /// or leave.
     pub(super) async fn run(
         &mut self,
         connection: &mut Connection,
@@ -107,7 +104,13 @@ impl<'u> Session<'u> {
             "uplink connected"
         );
         self.last_heard = Some(Instant::now());
-        self.carry(connection, &mut flow, stop).await
+        let ended = self.carry(connection, &mut flow, stop).await;
+        self.useful = flow.acknowledged >= USEFUL;
+        match &ended {
+            Ok(()) => self.records.left(),
+            Err(why) => self.broke(&flow, why),
+        }
+        ended
     }
 
     fn begin(&mut self, connection: &Connection, connected: Connected) -> Result<Flow, ConnectionError> {
@@ -115,20 +118,20 @@ impl<'u> Session<'u> {
             self.received = Received::new(self.uplink.command_age);
             self.subscribed = false;
         }
-        let room = connected.receive_maximum.map_or(usize::MAX, usize::from);
-        let mut flow = Flow {
-            sender: connection.sender(),
-            window: Window::new(room.min(usize::from(self.uplink.options.window))),
-            ready: VecDeque::new(),
-            next: self.uplink.queue.oldest_unacknowledged(),
-            largest_packet: connected.largest_packet.map_or(usize::MAX, |bytes| bytes as usize),
-            progress: Instant::now(),
-            farewell: Farewell::NotYet,
-        };
+        let window = self.uplink.options.window;
+        let mut flow = Flow::new(connection.sender(), connected, window, &self.uplink.delivery, self.records.lanes());
         if !self.subscribed {
             flow.sender.subscribe(&self.uplink.topics.commands()).map_err(|_| closing())?;
         }
-        flow.publish(&self.uplink.birth(), Sent::State)?;
+        if !flow.retain_available {
+            self.say_once("the broker keeps no retained messages: late subscribers do not see the last state");
+        }
+        if self.breaks_at_state >= UNWANTED {
+            self.say_once("the broker closes the connection at our state: it is left out");
+        }
+        if self.breaks_at_state >= UNWANTED || !self.publish_state(&mut flow, &self.uplink.birth())? {
+            self.state.send_replace(UplinkState::Up);
+        }
         Ok(flow)
     }
 
@@ -139,9 +142,6 @@ impl<'u> Session<'u> {
         stop: &CancellationToken,
     ) -> Result<(), ConnectionError> {
         let mut leaving: Option<Instant> = None;
-        // Kept until it is done as well: begun anew at every turn, it would never come to its end
-        // while the broker talks without a pause.
-        let mut reading = None;
         loop {
             let happened = {
                 // The library must not be interrupted while it writes, so one call of `next` is
@@ -149,30 +149,36 @@ impl<'u> Session<'u> {
                 let next = connection.next();
                 tokio::pin!(next);
                 loop {
-                    self.fill(flow)?;
+                    self.records.make_room(flow);
+                    self.report_loss(flow)?;
+                    self.records.fill(flow)?;
                     self.counters.news.carries(flow.window.len());
-                    if reading.is_none() && flow.ready.is_empty() && flow.window.room() > 0 {
-                        reading = Some(Box::pin(read(self.uplink.queue.clone(), flow.next)));
-                    }
-                    let deadline = leaving.unwrap_or_else(|| flow.stalls_at());
+                    flow.read_on(&self.uplink.queue);
+                    let wake = self.records.wake_at(flow);
+                    let wake = leaving.map_or(wake, |at| at.min(wake));
+                    let mut queue_open = true;
                     tokio::select! {
                         happening = &mut next => break Some(happening?),
                         () = stop.cancelled(), if leaving.is_none() => {
                             let patience = if self.is_done(flow) { Duration::ZERO } else { LAST_WORDS };
                             leaving = Some(Instant::now() + patience);
                         }
-                        records = some(&mut reading) => {
-                            reading = None;
-                            match records {
-                                Some(records) => flow.take(records),
-                                // The queue is closed: nothing more will come.
-                                None => leaving = Some(Instant::now()),
+                        read = some(&mut flow.live.reading) => queue_open = self.records.take_live(flow, read),
+                        read = some(&mut flow.backlog.reading) => queue_open = self.records.take_backlog(flow, read),
+                        read = some(&mut flow.again.reading) => queue_open = self.records.take_again(flow, read),
+                        loss = some(&mut flow.loss_coming) => take_loss(flow, loss),
+                        () = tokio::time::sleep_until(wake) => {
+                            let now = Instant::now();
+                            match leaving {
+                                Some(at) if at <= now => break None,
+                                None if flow.stalls_at().is_some_and(|at| at <= now) => return Err(stalled()),
+                                _ => {}
                             }
                         }
-                        () = tokio::time::sleep_until(deadline) => match leaving {
-                            Some(_) => break None,
-                            None => return Err(ConnectionError::new(Cause::Timeout, "the broker stopped acknowledging")),
-                        },
+                    }
+                    if !queue_open {
+                        // Nothing more will come.
+                        leaving = Some(Instant::now());
                     }
                 }
             };
@@ -189,26 +195,6 @@ impl<'u> Session<'u> {
     /// Whether everything captured so far has been delivered.
     fn is_done(&self, flow: &Flow) -> bool {
         flow.window.is_empty() && self.uplink.queue.counters().queued == 0
-    }
-
-    /// Hands over as much of what is ready as the window has room for.
-    fn fill(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
-        while flow.window.room() > 0
-            && let Some(record) = flow.ready.pop_front()
-        {
-            let under_way = UnderWay { seq: record.seq, captured_at: record.captured_at };
-            match Message::decode(record.body) {
-                Ok(message) if flow.fits(&message) => flow.publish(&message, Sent::Record(under_way))?,
-                Ok(message) => {
-                    let (topic, size, most) =
-                        (&message.topic, publish_size(&message, &Extras::default()), flow.largest_packet);
-                    let why = format!("larger than the broker takes ({topic}: {size} of at most {most} bytes)");
-                    self.drop_record(under_way, LossReason::TooLarge, &why);
-                }
-                Err(error) => self.drop_record(under_way, LossReason::Damaged, &format!("unreadable ({error})")),
-            }
-        }
-        Ok(())
     }
 
     async fn act(&mut self, flow: &mut Flow, happening: Happening) {
@@ -234,15 +220,16 @@ impl<'u> Session<'u> {
     }
 
     /// A publication needs no more attention: it was acknowledged, or it needs no acknowledgement.
-    fn done(&mut self, flow: &mut Flow, done: Option<Sent<UnderWay>>, refusal: Option<String>) {
+    fn done(&mut self, flow: &mut Flow, done: Option<Sent<UnderWay>>, refusal: Option<Refusal>) {
         match (done, refusal) {
-            (Some(Sent::Record(record)), None) => self.uplink.queue.acknowledge(record.seq),
-            (Some(Sent::Record(record)), Some(reason)) => {
-                self.drop_record(record, LossReason::Refused, &format!("refused by the broker ({reason})"));
-            }
+            (Some(Sent::Record(record)), None) => self.records.acknowledged(record),
+            (Some(Sent::Record(record)), Some(refusal)) => self.records.refused(record, &refusal),
             (Some(Sent::State), refusal) => {
-                if let Some(reason) = refusal {
-                    warn!(uplink = %self.uplink.name, reason, topic = self.uplink.topics.state(), "the broker refuses our state");
+                self.breaks_at_state = 0;
+                if let Some(reason) = refusal
+                    && self.said.insert("state refused")
+                {
+                    warn!(uplink = %self.uplink.name, %reason, topic = self.uplink.topics.state(), "the broker refuses our state");
                 }
                 match flow.farewell {
                     Farewell::NotYet => {
@@ -251,17 +238,61 @@ impl<'u> Session<'u> {
                     Farewell::Said | Farewell::Heard => flow.farewell = Farewell::Heard,
                 }
             }
+            (Some(Sent::Loss(_)), refusal) => self.loss_told(flow, refusal.map(|refusal| refusal.words)),
             (None, _) => return,
         }
-        flow.progress = Instant::now();
+        flow.made_progress();
     }
 
-    /// Gives up a record that cannot be delivered because it is what `why` says. It is counted and reported as a loss.
-    fn drop_record(&mut self, record: UnderWay, reason: LossReason, why: &str) {
-        if let Some(held_back) = self.drops.due() {
-            error!(uplink = %self.uplink.name, seq = %record.seq, held_back, "message {why}; dropped");
+    /// Reports a loss, one at a time, as soon as there is room. The queue's ledger remembers it
+    /// until the broker has it.
+    fn report_loss(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
+        let Some((loss, under_way @ false)) = &mut flow.loss else { return Ok(()) };
+        if flow.window.room() == 0 {
+            return Ok(());
         }
-        self.uplink.queue.discard(record.seq, record.captured_at, reason);
+        let payload = loss_payload(&self.uplink.name, loss);
+        let mut message = Message::new(self.uplink.topics.loss(), payload);
+        *under_way = true;
+        let id = loss.id;
+        flow.adapt(&mut message);
+        if flow.too_large(&message, &Extras::default()).is_some() {
+            self.loss_told(flow, Some("it is larger than the broker takes".into()));
+            return Ok(());
+        }
+        if self.breaks_at_loss >= UNWANTED {
+            self.loss_told(flow, Some("the broker closes the connection at it".into()));
+            return Ok(());
+        }
+        flow.publish(&message, &Extras::default(), Sent::Loss(id))
+    }
+
+    /// The report of a loss needs no more attention.
+    fn loss_told(&mut self, flow: &mut Flow, refusal: Option<String>) {
+        self.breaks_at_loss = 0;
+        let Some((loss, _)) = flow.loss.take() else { return };
+        self.uplink.queue.loss_told(loss.id);
+        if let Some(reason) = refusal {
+            warn!(
+                uplink = %self.uplink.name, reason, count = loss.count, first = %loss.first, last = %loss.last,
+                "a loss cannot be reported upstream"
+            );
+        }
+    }
+
+    /// The connection ended with whatever was under way.
+    fn broke(&mut self, flow: &Flow, why: &ConnectionError) {
+        let alone = flow.window.under_way().next().filter(|_| flow.window.len() == 1);
+        match alone {
+            Some(Sent::State) if flow.farewell == Farewell::NotYet => self.breaks_at_state += 1,
+            Some(Sent::Loss(_)) => self.breaks_at_loss += 1,
+            _ => {}
+        }
+        // Leaving our state out has not helped: it was not to blame.
+        if self.breaks_at_state >= UNWANTED && flow.acknowledged == 0 && !matches!(alone, Some(Sent::State)) {
+            self.breaks_at_state = 0;
+        }
+        self.records.broke(flow, why);
     }
 
     async fn receive(&mut self, incoming: Incoming) {
@@ -277,11 +308,33 @@ impl<'u> Session<'u> {
         }
     }
 
+    /// Publishes our state, if the broker takes it at all.
+    fn publish_state(&mut self, flow: &mut Flow, state: &Message) -> Result<bool, ConnectionError> {
+        let mut message = state.clone();
+        flow.adapt(&mut message);
+        if flow.too_large(&message, &Extras::default()).is_some() {
+            self.say_once("our state is larger than the broker takes: it is left out");
+            return Ok(false);
+        }
+        flow.publish(&message, &Extras::default(), Sent::State)?;
+        Ok(true)
+    }
+
+    /// Warns of something that is the same at every connection, once.
+    fn say_once(&mut self, what: &'static str) {
+        if self.said.insert(what) {
+            warn!(uplink = %self.uplink.name, "{what}");
+        }
+    }
+
     /// Says that we are gone, and closes the connection. A broker that does not take our word for
     /// it in time gets no DISCONNECT either, and then says it by itself: that is what a will is for.
     async fn leave(&mut self, connection: &mut Connection, flow: &mut Flow) -> Result<(), ConnectionError> {
-        flow.publish(&self.uplink.options.will, Sent::State)?;
+        let unwanted = self.breaks_at_state >= UNWANTED;
         flow.farewell = Farewell::Said;
+        if unwanted || !self.publish_state(flow, &self.uplink.options.will)? {
+            flow.farewell = Farewell::Heard;
+        }
         let said = async {
             while flow.farewell != Farewell::Heard {
                 let happening = connection.next().await?;
@@ -299,31 +352,13 @@ impl<'u> Session<'u> {
     }
 }
 
-impl Flow {
-    fn take(&mut self, records: Vec<Record>) {
-        if let Some(last) = records.last() {
-            self.next = last.seq.next();
-        }
-        if self.window.is_empty() {
-            self.progress = Instant::now();
-        }
-        self.ready.extend(records);
-    }
-
-    fn publish(&mut self, message: &Message, sent: Sent<UnderWay>) -> Result<(), ConnectionError> {
-        self.sender.publish(message, &Extras::default()).map_err(|_| closing())?;
-        self.window.hand_over(sent);
-        Ok(())
-    }
-
-    fn fits(&self, message: &Message) -> bool {
-        publish_size(message, &Extras::default()) <= self.largest_packet
-    }
-
-    /// When the connection counts as stalled. With nothing under way there is nothing to wait for.
-    fn stalls_at(&self) -> Instant {
-        if self.window.is_empty() { Instant::now() + STALLED } else { self.progress + STALLED }
-    }
+/// Takes a loss that is to be reported. None: the queue is closed, and none will come.
+fn take_loss(flow: &mut Flow, loss: Option<Loss>) {
+    flow.loss_coming = match loss {
+        Some(_) => None,
+        None => Some(Box::pin(std::future::pending())),
+    };
+    flow.loss = loss.map(|loss| (loss, false));
 }
 
 async fn connect(connection: &mut Connection, clean: bool) -> Result<Connected, ConnectionError> {
@@ -335,10 +370,6 @@ async fn connect(connection: &mut Connection, clean: bool) -> Result<Connected, 
     }
 }
 
-async fn read(queue: Queue, from: Seq) -> Option<Vec<Record>> {
-    queue.read(from, Seq::END, BATCH_RECORDS, BATCH_BYTES).await.ok()
-}
-
 /// The future, if there is one; without one, nothing, for ever.
 async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     match future {
@@ -347,6 +378,6 @@ async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     }
 }
 
-fn closing() -> ConnectionError {
-    ConnectionError::new(Cause::Closed(None), "the connection is being closed")
+fn stalled() -> ConnectionError {
+    ConnectionError::new(Cause::Timeout, "the broker stopped acknowledging")
 }

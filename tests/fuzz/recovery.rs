@@ -212,6 +212,7 @@ impl Vandal<'_> {
     fn losses(&mut self, out: &mut Vec<u8>) {
         let count = self.small() % 80 / 16;
         out.extend_from_slice(&(self.small() + 1).to_le_bytes());
+        out.push((self.small() % 2) as u8);
         out.extend_from_slice(&(count as u16).to_le_bytes());
         for _ in 0..count {
             for _ in 0..6 {

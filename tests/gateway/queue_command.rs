@@ -139,8 +139,10 @@ fn what_waits_can_be_seen_while_the_gateway_runs_and_afterwards() {
     assert_eq!((code, &audit["found"]), (0, &queue["waiting"]), "{audit}");
 
     let third = running[2]["seq"].to_string();
-    let peeked = yard.queue("peek", &["central", "-n", "3", "--from", &third]).lines();
-    assert_eq!(peeked, running[2..5]);
+    let mut peeked = yard.queue("peek", &["central", "-n", "8", "--from", &third]).lines();
+    // What the gateway says of itself may lie between what the node said.
+    peeked.retain(|line| line["topic"] == TOPIC);
+    assert_eq!(peeked[..3], running[2..5]);
     assert_eq!(peeked[0]["payload"], "n3e");
     assert_eq!((&peeked[0]["qos"], &peeked[0]["retain"]), (&1.into(), &false.into()));
     let said = yard.site.wharf(&["queue"], &["central"]).out;

@@ -16,15 +16,7 @@ fn producer(queue: &Queue, count: u64) -> tokio::task::JoinHandle<()> {
 
 /// Waits until the queue takes no more.
 async fn full(queue: &Queue) {
-    let mut last = 0;
-    loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let captured = queue.counters().captured;
-        if captured == last && captured > 0 && queue.end().get() < captured {
-            return;
-        }
-        last = captured;
-    }
+    until(|| queue.counters().is_blocking && !queue.inner.shared.lock().has_room()).await;
 }
 
 #[tokio::test]

@@ -47,6 +47,21 @@ async fn what_was_captured_before_the_clock_was_set_is_corrected_once_it_is() {
 }
 
 #[tokio::test]
+async fn a_loss_from_before_the_clock_was_set_is_told_with_its_true_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Pretend::booted(1, 30_000);
+    let queue = Queue::open(with(dir.path(), &hands)).unwrap();
+    queue.count_lost(3, LossReason::Blocked, time(25_000), time(30_000));
+    let queue = reopen(queue, with(dir.path(), &hands)).await;
+    hands.set(NOW);
+    look(&queue).await;
+    queue.count_lost(1, LossReason::Blocked, time(NOW), time(NOW));
+    let loss = queue.next_loss().await.unwrap();
+    assert_eq!((loss.count, loss.from, loss.to), (3, time(NOW - 5000), time(NOW)));
+    assert_eq!(queue.next_losses().await[0].from, time(NOW));
+}
+
+#[tokio::test]
 async fn a_restart_before_the_clock_is_set_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let hands = Pretend::booted(1, 30_000);

@@ -55,7 +55,7 @@ async fn when_a_segment_is_gone_both_slots_of_the_cursor_file_know_why() {
         let before = segments(dir.path()).len();
         let oldest = queue.oldest_unacknowledged().get();
         (oldest..oldest + 450).for_each(|seq| queue.acknowledge(Seq(seq)));
-        // The moment a file is gone; nothing more is appended or acknowledged.
+        // The moment a file is gone.
         quickly(|| segments(dir.path()).len() < before).await;
         let copy = quick_dir();
         copy_files(dir.path(), copy.path());
@@ -64,6 +64,7 @@ async fn when_a_segment_is_gone_both_slots_of_the_cursor_file_know_why() {
         let found = Queue::open(settings(copy.path())).unwrap();
         assert_eq!(found.counters().dropped, Dropped::default(), "round {round}");
         assert_eq!(found.counters().captured, 3000);
-        assert_eq!(found.oldest_unacknowledged(), Seq(oldest + 450));
+        // What was acknowledged last may not be on disk yet; what was not must be there.
+        assert!(numbers(&drain(&found).await).ends_with(&(oldest + 450..3000).collect::<Vec<_>>()));
     }
 }

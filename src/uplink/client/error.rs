@@ -185,13 +185,14 @@ pub(super) fn refused(code: &str) -> ConnectionError {
         "RefusedProtocolVersion" | "UnsupportedProtocolVersion" => {
             "the broker does not speak this version of MQTT: try `protocol: 3.1.1`".into()
         }
+        "RetainNotSupported" => "the broker keeps no retained messages: trying without".into(),
+        "QoSNotSupported" => "the broker knows no acknowledgements (QoS 1): trying without".into(),
         "BadClientId" | "ClientIdentifierNotValid" => "the broker refused the client id".into(),
         "ServiceUnavailable" | "ServerUnavailable" | "ServerBusy" => "the broker is busy or not ready".into(),
         "Banned" => "the broker has banned this gateway".into(),
         "QuotaExceeded" => "a quota at the broker is used up".into(),
         "ConnectionRateExceeded" => "the broker finds this gateway connecting too often".into(),
         "UseAnotherServer" | "ServerMoved" => "the broker asks to use another server".into(),
-        "RetainNotSupported" => "the broker keeps no retained messages, so it does not take the gateway's state".into(),
         other => format!("the broker refused the connection: {other}"),
     };
     ConnectionError::new(Cause::Refused, words)

@@ -8,7 +8,7 @@ use rumqttc_v5 as mqtt;
 use super::error::{disconnected, no_mqtt_over_web_socket, no_web_socket, refused};
 use super::{
     Aim, Cause, Connected, ConnectionError, Extras, Full, Happening, Incoming, LARGEST_INCOMING, Options,
-    REQUESTS_BEYOND_WINDOW, WRITTEN_AT_ONCE, error,
+    REQUESTS_BEYOND_WINDOW, Refusal, WRITTEN_AT_ONCE, error,
 };
 use crate::message::{Message, Qos};
 use crate::uplink::dial::dial;
@@ -45,7 +45,13 @@ impl Connection {
 
     /// What happens next.
     pub async fn next(&mut self) -> Result<Happening, ConnectionError> {
-        let event = self.events.poll().await.map_err(|error| explain(&error, &self.events.options.client_id()))?;
+        let event = match self.events.poll().await {
+            Ok(event) => event,
+            Err(error) => {
+                self.learn(&error);
+                return Err(explain(&error, &self.events.options.client_id()));
+            }
+        };
         if let mqtt::Event::Incoming(mqtt::Packet::ConnAck(_)) = event {
             // It has served its purpose, and would be told of every packet.
             self.events.options.clear_session_store();
@@ -55,6 +61,16 @@ impl Connection {
             mqtt::Event::Incoming(packet) => incoming(packet),
             _ => Happening::Other,
         })
+    }
+
+    /// A broker that does not let us in because of what it cannot do with the will is not asked for
+    /// that again.
+    fn learn(&mut self, error: &mqtt::ConnectionError) {
+        match refusal_code(error) {
+            Some(mqtt::ConnectReturnCode::RetainNotSupported) => self.options.will.retain = false,
+            Some(mqtt::ConnectReturnCode::QoSNotSupported) => self.options.will.qos = Qos::AtMostOnce,
+            _ => {}
+        }
     }
 }
 
@@ -79,7 +95,7 @@ fn fresh(options: &Options, aim: &Aim, clean: bool) -> Result<(mqtt::AsyncClient
     settings.set_last_will(mqtt::LastWill::new(
         will.topic.clone(),
         will.payload.to_vec(),
-        mqtt::mqttbytes::QoS::AtLeastOnce,
+        qos(will.qos),
         will.retain,
         None,
     ));
@@ -106,11 +122,7 @@ fn target(id: &str, aim: &Aim) -> Result<mqtt::MqttOptions, ConnectionError> {
 impl Sender {
     /// Hands a publication to the library.
     pub fn publish(&self, message: &Message, extras: &Extras) -> Result<(), Full> {
-        let qos = match message.qos {
-            Qos::AtMostOnce => mqtt::mqttbytes::QoS::AtMostOnce,
-            Qos::AtLeastOnce => mqtt::mqttbytes::QoS::AtLeastOnce,
-        };
-        let mut options = mqtt::PublishOptions::new(qos).retain(message.retain);
+        let mut options = mqtt::PublishOptions::new(qos(message.qos)).retain(message.retain);
         if message.correlation.is_some() || *extras != Extras::default() {
             let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
             options = options.properties(mqtt::PublishProperties {
@@ -206,22 +218,38 @@ fn incoming(packet: mqtt::Packet) -> Happening {
     }
 }
 
-fn refusal(ack: &mqtt::PubAck) -> Option<String> {
+fn refusal(ack: &mqtt::PubAck) -> Option<Refusal> {
     match ack.reason {
         mqtt::PubAckReason::Success | mqtt::PubAckReason::NoMatchingSubscribers => None,
         reason => {
             let words = ack.properties.as_ref().and_then(|p| p.reason_string.as_deref());
-            Some(words.map_or_else(|| format!("{reason:?}"), |words| format!("{reason:?}: {words}")))
+            let words = words.map_or_else(|| format!("{reason:?}"), |words| format!("{reason:?}: {words}"));
+            Some(Refusal { code: reason as u8, words })
         }
     }
 }
 
-fn explain(error: &mqtt::ConnectionError, client_id: &str) -> ConnectionError {
+fn qos(qos: Qos) -> mqtt::mqttbytes::QoS {
+    match qos {
+        Qos::AtMostOnce => mqtt::mqttbytes::QoS::AtMostOnce,
+        Qos::AtLeastOnce => mqtt::mqttbytes::QoS::AtLeastOnce,
+    }
+}
+
+/// The code by which the broker did not let us in.
+fn refusal_code(error: &mqtt::ConnectionError) -> Option<mqtt::ConnectReturnCode> {
     match error {
         mqtt::ConnectionError::ConnectionRefused(code)
-        | mqtt::ConnectionError::MqttState(mqtt::StateError::ConnFail { reason: code }) => {
-            refused(&format!("{code:?}"))
-        }
+        | mqtt::ConnectionError::MqttState(mqtt::StateError::ConnFail { reason: code }) => Some(*code),
+        _ => None,
+    }
+}
+
+fn explain(error: &mqtt::ConnectionError, client_id: &str) -> ConnectionError {
+    if let Some(code) = refusal_code(error) {
+        return refused(&format!("{code:?}"));
+    }
+    match error {
         mqtt::ConnectionError::MqttState(mqtt::StateError::ServerDisconnect { reason_code, reason_string }) => {
             disconnected(*reason_code as u8, &format!("{reason_code:?}"), client_id, reason_string.as_deref())
         }

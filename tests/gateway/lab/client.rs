@@ -63,14 +63,12 @@ impl Client {
                         }
                         Ok(mqtt::Event::Incoming(mqtt::Packet::SubAck(_))) => *subscribed.lock().unwrap() += 1,
                         Ok(mqtt::Event::Incoming(mqtt::Packet::Publish(publish))) => {
+                            let properties = publish.properties.unwrap_or_default();
                             heard.lock().unwrap().push(Heard {
                                 topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
                                 payload: String::from_utf8_lossy(&publish.payload).into_owned(),
                                 retained: publish.retain,
-                                correlation: publish
-                                    .properties
-                                    .and_then(|p| p.correlation_data)
-                                    .map(|data| data.to_vec()),
+                                correlation: properties.correlation_data.map(|data| data.to_vec()),
                             });
                         }
                         Ok(_) => {}

@@ -1,4 +1,5 @@
-//! What the tests are made of: a gateway, a broker, a client, a serial line, a Modbus slave.
+//! What the tests are made of: a gateway, a broker, a client, a serial line, a Modbus slave, an
+//! uplink by itself.
 
 pub mod broker;
 pub mod ca;
@@ -14,6 +15,7 @@ pub mod node;
 pub mod scripted;
 pub mod slave;
 pub mod source;
+pub mod uplink;
 
 use std::net::{TcpListener, TcpStream};
 use std::thread::sleep;

@@ -11,7 +11,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
 /// How the broker treats one connection. What is not said is what an honest broker does.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Script {
     /// Answers CONNECT with this code.
     pub refuse: Option<u8>,
@@ -22,10 +22,17 @@ pub struct Script {
     pub receive_maximum: Option<u16>,
     /// Announced with MQTT 5.
     pub maximum_packet_size: Option<u32>,
+    /// Announced with MQTT 5.
+    pub maximum_qos: Option<u8>,
+    /// Announced with MQTT 5: no retained messages.
+    pub no_retain: bool,
     pub acks: Acks,
     /// Every publication of which the number on this connection is divisible by the first is
     /// refused with the second (MQTT 5).
     pub refuse_every: Option<(usize, u8)>,
+    /// On this topic the first so many publications of this connection are refused with this
+    /// reason (MQTT 5).
+    pub refuse_topic: Option<(&'static str, u8, usize)>,
     pub close: Close,
     /// Answers SUBSCRIBE with a refusal.
     pub refuse_subscription: bool,
@@ -72,6 +79,10 @@ pub enum Close {
     Inside(usize),
     /// When it is asked for a subscription, having noted nothing.
     OnSubscribe,
+    /// Whenever something is published on this topic.
+    AtTopic(&'static str),
+    /// When the test cuts it: having taken so many publications, it reads no further.
+    Deaf(usize),
 }
 
 /// A command for the gateway, with QoS 1.
@@ -89,6 +100,8 @@ pub struct Command {
 pub struct Connect {
     /// Clean start, or clean session in 3.1.1.
     pub clean: bool,
+    /// The QoS of the will, and whether it is to be retained.
+    pub will: (u8, bool),
     /// The session was there, or so the broker said.
     pub session_present: bool,
     /// How many SUBSCRIBEs came.
@@ -110,6 +123,14 @@ pub struct Connect {
 pub struct Publish {
     pub topic: String,
     pub payload: String,
+    pub qos: u8,
+    pub retain: bool,
+    /// MQTT 5: for how many seconds it is worth something.
+    pub expires_in: Option<u32>,
+    /// MQTT 5: names and values.
+    pub properties: Vec<(String, String)>,
+    /// The reason it was refused for.
+    pub refused: Option<u8>,
     /// Whether it was acknowledged, with whatever reason.
     pub acked: bool,
     id: u16,
@@ -118,6 +139,8 @@ pub struct Publish {
 #[derive(Default)]
 struct State {
     scripts: VecDeque<Script>,
+    /// What comes when there is no script left.
+    for_ever: Script,
     connects: Vec<Connect>,
     /// The session: whether it holds a subscription, and what it keeps for the gateway.
     session: Option<bool>,
@@ -125,7 +148,8 @@ struct State {
     to_send: Vec<Command>,
     away: bool,
     cut: bool,
-    released: bool,
+    /// How many acknowledgements that are held back may go.
+    released: usize,
     stop: bool,
 }
 
@@ -161,6 +185,12 @@ impl Scripted {
         Self { port, state, thread: Some(thread) }
     }
 
+    /// The script of every connection for which there is no other.
+    pub fn for_ever(self, script: Script) -> Self {
+        lock(&self.state).for_ever = script;
+        self
+    }
+
     /// Every connection so far.
     pub fn connects(&self) -> Vec<Connect> {
         lock(&self.state).connects.clone()
@@ -178,7 +208,12 @@ impl Scripted {
 
     /// Acknowledges what was held back, and the rest at once.
     pub fn release(&self) {
-        lock(&self.state).released = true;
+        lock(&self.state).released = usize::MAX;
+    }
+
+    /// Acknowledges so many of those held back.
+    pub fn release_some(&self, count: usize) {
+        lock(&self.state).released += count;
     }
 
     /// Closes the connection there is.
@@ -235,21 +270,20 @@ impl<'s> Conversation<'s> {
 
     /// Does what the test asks for, then what the next packet asks for.
     fn turn(&mut self) -> Result<(), Ended> {
-        let (commands, released) = {
+        let commands = {
             let mut state = lock(self.state);
             if state.stop || state.cut {
                 return Err(Ended);
             }
             let connected = state.connects.last().is_some_and(|connect| !connect.ended);
-            let commands = if connected { std::mem::take(&mut state.to_send) } else { Vec::new() };
-            (commands, state.released)
+            if connected { std::mem::take(&mut state.to_send) } else { Vec::new() }
         };
         for command in commands {
             let packet = self.encode(&command);
             self.write(&packet)?;
         }
-        if released && self.script.acks == Acks::Held {
-            self.ack_waiting(false)?;
+        if self.script.acks == Acks::Held {
+            self.ack_released()?;
         }
         match self.packet()? {
             Some((kind, body)) => self.obey(kind, &body),
@@ -277,9 +311,10 @@ impl<'s> Conversation<'s> {
     fn connect(&mut self, body: &[u8]) -> Result<(), Ended> {
         self.v5 = body[6] == 5;
         let clean = body[7] & 2 != 0;
+        let will = (body[7] >> 3 & 3, body[7] & 0x20 != 0);
         let mut state = lock(self.state);
         let throw_away = clean && !self.v5 && state.scripts.front().is_none_or(|script| script.refuse.is_none());
-        self.script = if throw_away { Script::default() } else { state.scripts.pop_front().unwrap_or_default() };
+        self.script = if throw_away { Script::default() } else { state.scripts.pop_front().unwrap_or(state.for_ever) };
         let script = self.script;
         if clean || script.session != Session::Honest {
             state.session = None;
@@ -287,7 +322,7 @@ impl<'s> Conversation<'s> {
         }
         let session_present = state.session.is_some() || script.session == Session::Claimed;
         let refused = script.refuse.is_some() || script.mute;
-        state.connects.push(Connect { clean, session_present, ..Connect::default() });
+        state.connects.push(Connect { clean, will, session_present, ..Connect::default() });
         let kept = if refused { Vec::new() } else { std::mem::take(&mut state.kept) };
         if !refused {
             // 3.1.1 has one flag for "forget" and "keep nothing".
@@ -310,6 +345,8 @@ impl<'s> Conversation<'s> {
                 properties.push(0x27);
                 properties.extend(most.to_be_bytes());
             }
+            properties.extend(script.maximum_qos.into_iter().flat_map(|most| [0x24, most]));
+            properties.extend(script.no_retain.then_some([0x25, 0]).into_iter().flatten());
             variable.push(u8::try_from(properties.len()).unwrap());
             variable.extend(properties);
         }
@@ -340,23 +377,45 @@ impl<'s> Conversation<'s> {
     }
 
     fn publication(&mut self, kind: u8, body: &[u8]) -> Result<(), Ended> {
-        assert_eq!(kind & 6, 2, "everything a gateway sends in these tests is QoS 1");
+        let qos = kind >> 1 & 3;
         let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let (topic, rest) = body[2..].split_at(length);
-        let id = u16::from_be_bytes([rest[0], rest[1]]);
-        let payload = if self.v5 { &rest[3 + usize::from(rest[2])..] } else { &rest[2..] };
+        let (topic, mut rest) = body[2..].split_at(length);
+        let mut id = 0;
+        if qos > 0 {
+            id = u16::from_be_bytes([rest[0], rest[1]]);
+            rest = &rest[2..];
+        }
+        let (expires_in, properties) = if self.v5 { properties(&mut rest) } else { (None, Vec::new()) };
         let publish = Publish {
             topic: String::from_utf8(topic.to_vec()).unwrap(),
-            payload: String::from_utf8(payload.to_vec()).unwrap(),
-            acked: false,
+            payload: String::from_utf8(rest.to_vec()).unwrap(),
+            qos,
+            retain: kind & 1 != 0,
+            expires_in,
+            properties,
+            refused: None,
+            acked: qos == 0,
             id,
         };
+        if matches!(self.script.close, Close::AtTopic(poison) if poison == publish.topic) {
+            self.seen(|connect| connect.publishes.push(publish));
+            return Err(Ended);
+        }
         let number = self.seen(|connect| {
             connect.publishes.push(publish);
             let under_way = connect.publishes.iter().filter(|publish| !publish.acked).count();
             connect.most_in_flight = connect.most_in_flight.max(under_way);
             connect.publishes.len()
         });
+        if self.script.close == Close::Deaf(number) {
+            while !lock(self.state).stop && !lock(self.state).cut {
+                sleep(Duration::from_millis(5));
+            }
+            return Err(Ended);
+        }
+        if qos == 0 {
+            return Ok(());
+        }
         match self.script.acks {
             Acks::AtOnce => self.ack(number - 1)?,
             Acks::AllBut(missing) if missing != number => self.ack(number - 1)?,
@@ -365,6 +424,17 @@ impl<'s> Conversation<'s> {
             Acks::Held | Acks::Reversed => self.waiting.push(number - 1),
         }
         if self.script.close == Close::After(number) { Err(Ended) } else { Ok(()) }
+    }
+
+    fn ack_released(&mut self) -> Result<(), Ended> {
+        let mut state = lock(self.state);
+        let count = self.waiting.len().min(state.released);
+        if state.released != usize::MAX {
+            state.released -= count;
+        }
+        drop(state);
+        let released: Vec<usize> = self.waiting.drain(..count).collect();
+        released.into_iter().try_for_each(|index| self.ack(index))
     }
 
     fn ack_waiting(&mut self, reversed: bool) -> Result<(), Ended> {
@@ -376,14 +446,21 @@ impl<'s> Conversation<'s> {
     }
 
     fn ack(&mut self, index: usize) -> Result<(), Ended> {
-        let id = self.seen(|connect| {
-            connect.publishes[index].acked = true;
-            connect.publishes[index].id
+        let script = self.script;
+        let (id, refused) = self.seen(|connect| {
+            let topic = &connect.publishes[index].topic;
+            let before = connect.publishes[..index].iter().filter(|known| known.topic == *topic).count();
+            let by_topic = script.refuse_topic.filter(|(refused, _, most)| refused == topic && before < *most);
+            let by_number = script.refuse_every.filter(|(every, _)| (index + 1).is_multiple_of(*every));
+            let publish = &mut connect.publishes[index];
+            publish.acked = true;
+            publish.refused = by_topic.map(|(_, reason, _)| reason).or(by_number.map(|(_, reason)| reason));
+            (publish.id, publish.refused)
         });
         let [high, low] = id.to_be_bytes();
-        match self.script.refuse_every {
-            Some((every, reason)) if (index + 1).is_multiple_of(every) => self.write(&[0x40, 3, high, low, reason]),
-            _ => self.write(&[0x40, 2, high, low]),
+        match refused {
+            Some(reason) => self.write(&[0x40, 3, high, low, reason]),
+            None => self.write(&[0x40, 2, high, low]),
         }
     }
 
@@ -454,6 +531,38 @@ impl<'s> Conversation<'s> {
         variable.extend(command.payload.as_bytes());
         frame(0x32 | u8::from(command.duplicate) << 3 | u8::from(command.retained), &variable)
     }
+}
+
+/// Takes the properties of a publication off its front: how long it is worth something, and names
+/// and values.
+fn properties(rest: &mut &[u8]) -> (Option<u32>, Vec<(String, String)>) {
+    let text = |bytes: &mut &[u8]| {
+        let (length, tail) = bytes.split_at(2);
+        let (text, tail) = tail.split_at(usize::from(u16::from_be_bytes([length[0], length[1]])));
+        *bytes = tail;
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    assert!(rest[0] < 0x80, "a gateway says little beside its messages");
+    let (mut all, tail) = rest[1..].split_at(usize::from(rest[0]));
+    *rest = tail;
+    let (mut expires_in, mut named) = (None, Vec::new());
+    while let Some((kind, tail)) = all.split_first() {
+        all = tail;
+        match kind {
+            0x02 => {
+                let (seconds, tail) = all.split_at(4);
+                expires_in = Some(u32::from_be_bytes(seconds.try_into().unwrap()));
+                all = tail;
+            }
+            0x09 => drop(text(&mut all)),
+            0x26 => {
+                let name = text(&mut all);
+                named.push((name, text(&mut all)));
+            }
+            other => panic!("a gateway has no reason to send property {other:#x}"),
+        }
+    }
+    (expires_in, named)
 }
 
 /// A packet with this first byte; all that the broker sends is short.
