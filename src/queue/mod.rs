@@ -17,7 +17,7 @@
 //!
 //! The depth of the queue is on disk. In memory there are about 4 KiB per segment, a window of at
 //! most 256 KiB per read, at most 1024 records (or four commits full, if that is more) or about
-//! 2 MiB that wait for a commit, and a ledger that is small as a rule and at most 256 KiB on disk,
+//! 2 MiB that wait for a commit, as many records or 256 KiB that were committed last, and a ledger that is small as a rule and at most 256 KiB on disk,
 //! about three times as much in memory.
 //!
 //! # Format
@@ -106,6 +106,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod warm;
 mod writer;
 
 use std::io;
@@ -261,6 +262,9 @@ impl Queue {
                 let state = shared.lock();
                 if state.closing {
                     return Err(Closed);
+                }
+                if let Some(records) = state.at_hand(from.0..until.0, max_records, max_bytes) {
+                    return Ok(records);
                 }
                 match state.locate(from.0..until.0, max_records, max_bytes) {
                     None if until.0 <= state.settled() => return Ok(Vec::new()),

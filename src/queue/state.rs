@@ -13,11 +13,13 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
+use super::Record;
 use super::counters::Counters;
 use super::ledger::Ledger;
 use super::losses::{Loss, LossReason, Losses, MAX_FRESH};
 use super::reader::{Job, Outcome};
 use super::segment::{Entry, Mark, Segment};
+use super::warm::Warm;
 use crate::clock::{BootId, Clock, Correction, millis, time};
 
 /// A commit is made as soon as this many bytes wait.
@@ -57,6 +59,7 @@ pub struct Shared {
 }
 
 /// A record on its way to the log.
+#[derive(Clone)]
 pub struct Pending {
     /// Its number.
     pub seq: u64,
@@ -86,6 +89,8 @@ pub struct State {
     pub in_hand: Option<u64>,
     /// Segments, oldest first; the last one may be growing.
     pub segments: VecDeque<Entry>,
+    /// The records committed last.
+    pub warm: Warm,
     /// A commit is made as soon as this many records wait.
     pub commit_records: usize,
     /// Counts of the work done; the rest is filled in when asked for.
@@ -113,6 +118,7 @@ impl Default for State {
             told_since: 0,
             in_hand: None,
             segments: VecDeque::new(),
+            warm: Warm::default(),
             commit_records: 256,
             counters: Counters::default(),
             oldest: None,
@@ -347,14 +353,28 @@ impl State {
         if self.ledger.done.count(job.wanted.clone()) > 0 {
             outcome.records.retain(|record| !self.ledger.done.contains(record.seq.0));
         }
-        if !self.ledger.eras.all_trusted_from(job.wanted.start) {
-            for record in &mut outcome.records {
-                let captured_at = millis(record.captured_at);
-                record.correction = self.ledger.eras.correction(record.seq.0, captured_at);
-                record.captured_at = time(corrected(captured_at, record.correction));
-            }
-        }
+        self.put_right(job.wanted.start, &mut outcome.records);
         lost > 0
+    }
+
+    /// The first unfinished records of `within`, if they were committed a moment ago.
+    pub fn at_hand(&self, within: Range<u64>, max_records: usize, max_bytes: usize) -> Option<Vec<Record>> {
+        let from = within.start;
+        let mut records = self.warm.read(&self.ledger.done, within, max_records.max(1), max_bytes)?;
+        self.put_right(from, &mut records);
+        Some(records)
+    }
+
+    /// Corrects the times of records at or above `from`, as far as that is needed and possible.
+    fn put_right(&self, from: u64, records: &mut [Record]) {
+        if self.ledger.eras.all_trusted_from(from) {
+            return;
+        }
+        for record in records {
+            let captured_at = millis(record.captured_at);
+            record.correction = self.ledger.eras.correction(record.seq.0, captured_at);
+            record.captured_at = time(corrected(captured_at, record.correction));
+        }
     }
 
     /// The counts as of now.

@@ -35,6 +35,8 @@ pub struct Writer {
     /// What is being stored. Records stay in it while the queue is full and blocks.
     batch: Vec<Pending>,
     buffer: Vec<u8>,
+    /// Records on their way to those kept warm, and from there.
+    warm: Vec<Pending>,
     /// The encoded ledger, and the segments that may be freed once it is on disk.
     pub(super) ledger: Vec<u8>,
     pub(super) freeable: Vec<Arc<Segment>>,
@@ -107,6 +109,7 @@ impl Writer {
             tail,
             batch: Vec::new(),
             buffer: Vec::new(),
+            warm: Vec::new(),
             ledger: Vec::new(),
             freeable: Vec::new(),
             trouble: None,
@@ -322,6 +325,7 @@ impl Writer {
         let records = &self.batch[from..from + staged.count];
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
         let bodies: usize = records.iter().map(|record| record.body.len()).sum();
+        self.warm.extend_from_slice(records);
         let mut state = self.shared.lock();
         if let Some(entry) = state.segments.back_mut() {
             entry.end = last.seq + 1;
@@ -342,7 +346,9 @@ impl Writer {
         state.counters.commits += 1;
         state.counters.is_blocking = false;
         state.counters.syncs += 1;
+        state.warm.push(&mut self.warm);
         drop(state);
+        self.warm.clear();
         tail.offset += self.buffer.len() as u64;
         self.shared.committed.notify_waiters();
         if staged.ledger > 0 {
