@@ -36,9 +36,10 @@ const MORE_CONTROLS: u32 = 13;
 /// Strikes that convict. A line that breaks at random would have to break three times at this
 /// message and never in between: about one in a million, at the rate of breaking that suits it best.
 const STRIKES: u8 = 3;
-/// The most that are accused at a time, and the most topics that are remembered.
-const ACCUSED: usize = 64;
-const TOPICS: usize = 256;
+/// The most that are accused at a time: as many topics may be poisonous before one of them holds the
+/// others up. And the most topics that are remembered.
+const ACCUSED: usize = 1024;
+const TOPICS: usize = 1024;
 /// How long a topic is banned, and the first and longest wait between trials without controls.
 const BAN: Duration = Duration::from_secs(3600);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -176,15 +177,15 @@ impl Poison {
 
     /// A message is gone for another reason; whatever was held with it may go.
     pub fn gone(&mut self, seq: Seq) -> Option<u64> {
+        if self.suspects.remove(&seq) {
+            self.relax();
+        }
         let index = self.accused.iter().position(|accused| accused.message.seq == seq)?;
         self.accused.swap_remove(index).topic
     }
 
     /// A message was acknowledged, whatever the broker said to it: the connection held.
     pub fn acknowledged(&mut self, seq: Seq, topic: u64, now: Instant) -> Ruling {
-        if self.suspects.remove(&seq) && self.suspects.is_empty() {
-            self.breaks = 0;
-        }
         if let Some(held) = self.gone(seq) {
             self.topics.retain(|known| known.topic != topic);
             return Ruling::Release(held);
@@ -246,6 +247,22 @@ impl Poison {
         self.accused.iter_mut().for_each(|accused| accused.on_trial = false);
     }
 
+    /// The queue is done with all that is below, whatever became of it: nobody waits for an
+    /// acknowledgement of that any more.
+    pub fn finished_below(&mut self, oldest: Seq) {
+        if self.suspects.first().is_some_and(|first| *first < oldest) {
+            self.suspects = self.suspects.split_off(&oldest);
+            self.relax();
+        }
+    }
+
+    /// Without suspects there is no need to be careful.
+    fn relax(&mut self) {
+        if self.suspects.is_empty() {
+            self.breaks = 0;
+        }
+    }
+
     fn add(&mut self, seen: Seen, strikes: u8, broke: bool, now: Instant) {
         let Seen { message, topic } = seen;
         let (topic, due) = (Some(topic), now + FIRST_WAIT);
@@ -259,6 +276,7 @@ impl Poison {
             return Ruling::None;
         };
         let Accused { message, topic, .. } = self.accused.swap_remove(index);
+        self.gone(message.seq);
         // Without the topic's help the message alone was at fault, and there is nothing to learn.
         let Some(topic) = topic else {
             return Ruling::Convicted { seen: Seen { message, topic: 0 }, banned: false };

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::client::{Cause, ConnectionError, Extras, Protocol, Refusal};
+use super::client::{ConnectionError, Extras, Protocol, Refusal};
 use super::flow::{Flow, Read, Supply, UnderWay};
 use super::inflight::Sent;
 use super::lanes::Recent;
@@ -61,9 +61,12 @@ impl<'u> Records<'u> {
         (self.uplink.queue.oldest_unacknowledged(), self.older_than(FRESH))
     }
 
-    /// Gives the window the room it may have now.
-    pub fn make_room(&self, flow: &mut Flow) {
-        flow.one_at_a_time(self.poison.careful());
+    /// Gives the window the room it may have now. `careful`: one at a time, whatever else is known.
+    pub fn make_room(&mut self, flow: &mut Flow, careful: bool) {
+        if self.poison.careful() {
+            self.poison.finished_below(self.uplink.queue.oldest_unacknowledged());
+        }
+        flow.one_at_a_time(careful || self.poison.careful());
     }
 
     /// Hands over as much of what is ready as the window has room for.
@@ -132,7 +135,7 @@ impl<'u> Records<'u> {
     pub fn broke(&mut self, flow: &Flow, why: &ConnectionError) {
         let now = Instant::now();
         let under_way: Vec<Seen> = flow.window.under_way().filter_map(flow::record).map(seen).collect();
-        if is_blameless(why.cause) {
+        if why.is_blameless() {
             self.poison.interrupted();
         } else {
             self.poison.broke(&under_way, flow.window.len() == 1, now);
@@ -166,6 +169,8 @@ impl<'u> Records<'u> {
         let mut message = match Message::decode(body) {
             Ok(message) => message,
             Err(error) => {
+                flow.trying = flow.trying.filter(|trying| *trying != seq);
+                self.gone(seq, now);
                 self.drop_record(known(under_way), LossReason::Damaged, &format!("unreadable ({error})"));
                 return Ok(());
             }
@@ -180,7 +185,8 @@ impl<'u> Records<'u> {
                 return Ok(());
             }
         }
-        let replayed = seq < flow.live_from;
+        // What waited aside comes after what was captured later, too.
+        let replayed = seq < flow.live_from || self.holds(seq);
         let clock = match replayed || correction != Correction::None {
             true => replay::mark(&mut message, replayed, correction),
             false => None,
@@ -343,12 +349,6 @@ fn known(record: UnderWay) -> GivenUp {
 
 fn seen(record: UnderWay) -> Seen {
     Seen { message: known(record), topic: record.topic }
-}
-
-/// Ends that say nothing about what was under way: the broker shuts down, is busy or moved, or
-/// another client has our session.
-fn is_blameless(cause: Cause) -> bool {
-    matches!(cause, Cause::Closed(Some(0x89 | 0x8B | 0x8D | 0x8E | 0x98 | 0x9C | 0x9D | 0x9F)))
 }
 
 fn epoch_ms(time: SystemTime) -> u128 {

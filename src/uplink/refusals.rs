@@ -92,7 +92,7 @@ impl Aside {
     }
 
     /// The broker refused this one. Returns what is to be given up: this one, if its reason
-    /// deserves no further try, or the oldest, if there are too many.
+    /// deserves no further try, or the oldest that waits, if there are too many.
     pub fn refused(&mut self, message: GivenUp, reason: u8, now: Instant) -> Option<GivenUp> {
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         let GivenUp { seq, captured_at } = message;
@@ -105,9 +105,19 @@ impl Aside {
         let wait = patience.first_wait.saturating_mul(1 << refusals.min(16)).min(LONGEST_WAIT);
         let entry = Waiting { captured_at, refusals: refusals + 1, due: Some(now + wait), held_for: None };
         self.waiting.insert(seq, entry);
-        let oldest = if self.waiting.len() > ROOM { self.waiting.pop_first() } else { None };
+        let oldest = if self.waiting.len() > ROOM { self.oldest_refused() } else { None };
+        if let Some(oldest) = oldest {
+            self.waiting.remove(&oldest.seq);
+        }
         self.look();
-        oldest.map(|(seq, oldest)| GivenUp { seq, captured_at: oldest.captured_at })
+        oldest
+    }
+
+    /// The oldest that was refused and waits. What is held was never refused, and what is under
+    /// way may be accepted yet.
+    fn oldest_refused(&self) -> Option<GivenUp> {
+        let (seq, oldest) = self.waiting.iter().find(|(_, waiting)| waiting.refusals > 0 && waiting.due.is_some())?;
+        Some(GivenUp { seq: *seq, captured_at: oldest.captured_at })
     }
 
     /// Holds a message until its topic is released or dropped. `false`: there is no room.
@@ -184,7 +194,9 @@ impl Aside {
     /// could come back refused, so that a whole queue is not run through its patience; the tries
     /// of what waits aside tell when the broker has changed its mind.
     pub fn all_are_refused(&self, under_way: usize) -> bool {
-        self.refused_in_a_row >= ALL_REFUSED && self.waiting.len() + under_way >= ROOM / 2
+        // What is held waits for the lanes to go on, so it must not be what stops them.
+        let refused = || self.waiting.values().filter(|waiting| waiting.held_for.is_none()).count();
+        self.refused_in_a_row >= ALL_REFUSED && refused() + under_way >= ROOM / 2
     }
 }
 
@@ -277,5 +289,29 @@ mod tests {
             aside.hold(message(n), 33);
         }
         assert_eq!(aside.waiting.len(), ROOM / 2, "and it is bounded");
+    }
+
+    #[test]
+    fn what_is_only_held_is_no_sign_of_a_broker_that_takes_nothing() {
+        let (mut aside, now) = (Aside::default(), Instant::now());
+        for n in 0..ROOM as u64 / 2 {
+            assert!(aside.hold(message(n), 33));
+        }
+        for n in 5000..5000 + u64::from(ALL_REFUSED) {
+            aside.refused(message(n), 0x90, now);
+        }
+        assert!(!aside.all_are_refused(0), "nothing would ever be tried that could show the contrary");
+    }
+
+    #[test]
+    fn what_was_not_refused_and_what_is_under_way_is_never_given_up_for_want_of_room() {
+        let (mut aside, now) = (Aside::default(), Instant::now());
+        assert!(aside.hold(message(1), 33));
+        aside.refused(message(2), 0x91, now);
+        assert_eq!(aside.take_due(now), Some(message(2).seq));
+        for n in 3..=ROOM as u64 {
+            assert_eq!(aside.refused(message(n), 0x97, now), None);
+        }
+        assert_eq!(aside.refused(message(5000), 0x97, now), Some(message(3)));
     }
 }

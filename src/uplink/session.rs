@@ -28,6 +28,9 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// Breaks in a row with nothing under way but our state, or the report of a loss, after which the
 /// broker is taken not to want it.
 const UNWANTED: u32 = 5;
+/// How long a broker that closes the connection at the report of a loss gets none. The queue's
+/// ledger keeps them meanwhile.
+const LOSSES_REST: Duration = Duration::from_secs(3600);
 
 /// Acknowledgements that make a connection a useful one.
 const USEFUL: u64 = 20;
@@ -47,6 +50,8 @@ pub(super) struct Session<'u> {
     /// Breaks in a row with just our state under way, and with just the report of a loss.
     breaks_at_state: u32,
     breaks_at_loss: u32,
+    /// Until then no loss is reported.
+    losses_rest_until: Option<Instant>,
     /// Whether the last connection was useful.
     useful: bool,
     /// What was said, and is not to be said again at every connection.
@@ -70,6 +75,7 @@ impl<'u> Session<'u> {
             received: Received::new(uplink.command_age),
             breaks_at_state: 0,
             breaks_at_loss: 0,
+            losses_rest_until: None,
             useful: false,
             said: BTreeSet::new(),
         }
@@ -149,7 +155,7 @@ impl<'u> Session<'u> {
                 let next = connection.next();
                 tokio::pin!(next);
                 loop {
-                    self.records.make_room(flow);
+                    self.records.make_room(flow, self.is_on_trial(flow));
                     self.report_loss(flow)?;
                     self.records.fill(flow)?;
                     self.counters.news.carries(flow.window.len());
@@ -190,6 +196,17 @@ impl<'u> Session<'u> {
                 return self.leave(connection, flow).await;
             }
         }
+    }
+
+    /// Whether our state or the report of a loss is to be alone under way, because connections have
+    /// broken at it: with others beside it nobody could tell whom the next break is to be blamed on.
+    fn is_on_trial(&self, flow: &Flow) -> bool {
+        let state = (1..UNWANTED).contains(&self.breaks_at_state);
+        state || (self.breaks_at_loss > 0 && flow.loss.is_some() && !self.losses_rest())
+    }
+
+    fn losses_rest(&self) -> bool {
+        self.losses_rest_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether everything captured so far has been delivered.
@@ -247,10 +264,20 @@ impl<'u> Session<'u> {
     /// Reports a loss, one at a time, as soon as there is room. The queue's ledger remembers it
     /// until the broker has it.
     fn report_loss(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
-        let Some((loss, under_way @ false)) = &mut flow.loss else { return Ok(()) };
-        if flow.window.room() == 0 {
+        if !matches!(flow.loss, Some((_, false))) || flow.window.room() == 0 || self.losses_rest() {
             return Ok(());
         }
+        if self.breaks_at_loss >= UNWANTED {
+            warn!(
+                uplink = %self.uplink.name, topic = self.uplink.topics.loss(),
+                "the broker closes the connection at the report of a loss; it is tried again in an hour"
+            );
+            self.losses_rest_until = Some(Instant::now() + LOSSES_REST);
+            // Then one more break is enough.
+            self.breaks_at_loss = UNWANTED - 1;
+            return Ok(());
+        }
+        let Some((loss, under_way)) = &mut flow.loss else { return Ok(()) };
         let payload = loss_payload(&self.uplink.name, loss);
         let mut message = Message::new(self.uplink.topics.loss(), payload);
         *under_way = true;
@@ -258,10 +285,6 @@ impl<'u> Session<'u> {
         flow.adapt(&mut message);
         if flow.too_large(&message, &Extras::default()).is_some() {
             self.loss_told(flow, Some("it is larger than the broker takes".into()));
-            return Ok(());
-        }
-        if self.breaks_at_loss >= UNWANTED {
-            self.loss_told(flow, Some("the broker closes the connection at it".into()));
             return Ok(());
         }
         flow.publish(&message, &Extras::default(), Sent::Loss(id))
@@ -282,15 +305,17 @@ impl<'u> Session<'u> {
 
     /// The connection ended with whatever was under way.
     fn broke(&mut self, flow: &Flow, why: &ConnectionError) {
-        let alone = flow.window.under_way().next().filter(|_| flow.window.len() == 1);
+        let left_out = self.breaks_at_state >= UNWANTED;
+        let alone = flow.window.under_way().next().filter(|_| flow.window.len() == 1 && !why.is_blameless());
         match alone {
             Some(Sent::State) if flow.farewell == Farewell::NotYet => self.breaks_at_state += 1,
             Some(Sent::Loss(_)) => self.breaks_at_loss += 1,
             _ => {}
         }
-        // Leaving our state out has not helped: it was not to blame.
-        if self.breaks_at_state >= UNWANTED && flow.acknowledged == 0 && !matches!(alone, Some(Sent::State)) {
-            self.breaks_at_state = 0;
+        if left_out {
+            // It has not helped: our state was not to blame. Or it has; then one more break will
+            // do, for the broker may have changed its mind, and would call us gone for ever.
+            self.breaks_at_state = if flow.acknowledged == 0 { 0 } else { UNWANTED - 1 };
         }
         self.records.broke(flow, why);
     }
@@ -314,6 +339,7 @@ impl<'u> Session<'u> {
         flow.adapt(&mut message);
         if flow.too_large(&message, &Extras::default()).is_some() {
             self.say_once("our state is larger than the broker takes: it is left out");
+            self.breaks_at_state = 0;
             return Ok(false);
         }
         flow.publish(&message, &Extras::default(), Sent::State)?;

@@ -51,6 +51,7 @@ mysensors:
     gateway.wait_log("uplink connected");
     std::thread::sleep(Duration::from_secs(1));
     let idle = memory(gateway.id(), "VmRSS");
+    forget_peak(gateway.id());
     broker.terminate();
     gateway.wait_log("uplink down");
     let outage = Instant::now();
@@ -128,6 +129,11 @@ fn mosquitto_pub(port: u16, consumer: &Consumer) -> f64 {
     drop(lines);
     child.wait().unwrap();
     YARDSTICK as f64 / took.as_secs_f64()
+}
+
+/// Has `VmHWM` begin anew: starting a process costs more for a moment than anything later.
+fn forget_peak(process: u32) {
+    fs::write(format!("/proc/{process}/clear_refs"), "5").unwrap();
 }
 
 /// A line of `/proc/<process>/status`, in KiB.

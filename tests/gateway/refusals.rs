@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wharf::uplink::UplinkState;
 
-use crate::lab::scripted::{Close, Connect, Script, Scripted};
+use crate::lab::scripted::{Acks, Close, Connect, Publish, Script, Scripted};
 use crate::lab::uplink::{Bare, How, TOPIC, heard, json, raw, reading, value};
 use crate::lab::{PATIENCE, wait_for};
 
@@ -97,6 +97,21 @@ fn what_a_broker_refuses_for_want_of_quota_is_delivered_when_there_is_some_again
 }
 
 #[test]
+fn what_comes_late_because_it_was_refused_is_told_from_what_is_fresh() {
+    let script = Script { refuse_topic: Some((DENIED, 0x87, 1)), ..Script::default() };
+    let broker = Scripted::start(&[]).for_ever(script);
+    let mut bare = Bare::new();
+    bare.start(broker.port, How::default());
+    bare.wait_state(UplinkState::Up);
+    bare.capture_all(["old", "new"].map(|text| raw(DENIED, text).retained()));
+    bare.wait_empty();
+    let is_replayed = |publish: &Publish| publish.properties.iter().any(|(name, _)| name == "replay");
+    let came = heard(&broker, DENIED);
+    let came: Vec<_> = came.iter().map(|p| (p.payload.as_str(), p.retain, is_replayed(p))).collect();
+    assert_eq!(came, [("old", true, false), ("new", true, false), ("old", false, true)]);
+}
+
+#[test]
 fn a_broker_that_refuses_everything_for_a_while_costs_nothing() {
     let broker = Scripted::start(&[Script { refuse_every: Some((1, 0x97)), ..Script::default() }]);
     let mut bare = Bare::new();
@@ -173,4 +188,24 @@ fn a_line_that_breaks_200_times_costs_no_message() {
         let broken = broker.connects().iter().filter(|connect| connect.publishes.len() > 1 && connect.ended).count();
         assert!(broken >= 100, "{broken} connections broke amid messages");
     });
+}
+
+#[test]
+fn suspects_that_are_dropped_from_the_queue_leave_the_window_as_wide_as_it_was() {
+    let breaks = Script { acks: Acks::First(1), close: Close::After(11), ..Script::default() };
+    let broker = Scripted::start(&[breaks; 3]).for_ever(Script { refuse: Some(0x88), ..Script::default() });
+    let mut bare = Bare::new();
+    bare.capture_all((0..10).map(reading));
+    bare.start(broker.port, How::default());
+    wait_for("a broker that is busy", PATIENCE, || (broker.connects().len() > 3).then_some(()));
+    assert_eq!(bare.queue().purge(), 10);
+    let broker = broker.for_ever(Script { acks: Acks::Held, ..Script::default() });
+    bare.capture_all((10..50).map(reading));
+    broker.release_some(1);
+    wait_for("a full window", PATIENCE, || {
+        broker.connects().last().is_some_and(|connect| connect.most_in_flight == 10).then_some(())
+    });
+    broker.release();
+    bare.wait_empty();
+    assert_eq!(bare.counters().acknowledged, 40);
 }

@@ -394,3 +394,42 @@ fn a_broker_that_wants_no_report_of_losses_gets_its_messages_all_the_same() {
         assert!(before <= 20, "{before} connections: {script:?}");
     }
 }
+
+#[test]
+fn losses_without_end_cost_a_broker_that_closes_at_their_reports_no_more_than_one() {
+    let script = Script { close: Close::AtTopic(LOSS), maximum_packet_size: Some(300), ..Script::default() };
+    let broker = Scripted::start(&[]).for_ever(script);
+    let mut bare = Bare::new();
+    bare.start(broker.port, How::default());
+    bare.wait_state(UplinkState::Up);
+    for round in 0..5 {
+        bare.capture_all([raw(TOPIC, &"x".repeat(500))]);
+        bare.capture_all((0..50).map(reading));
+        bare.wait_empty_for(PATIENCE * 2);
+        let mut before = 0;
+        wait_for("peace", PATIENCE, || {
+            sleep(2 * A_WHILE);
+            let connects = broker.connects();
+            let calm = connects.len() == before && connects.last().is_some_and(|connect| !connect.ended);
+            before = connects.len();
+            calm.then_some(())
+        });
+        assert!(before <= 12, "{before} connections after {} losses", round + 1);
+    }
+    assert!(bare.counters().losses_untold > 0, "what was not told is not forgotten");
+}
+
+#[test]
+fn a_state_that_was_left_out_is_told_once_the_broker_takes_it() {
+    let state = "gw1-sys/state";
+    let broker = Scripted::start(&[Script { close: Close::AtTopic(state), ..Script::default() }; 5]);
+    let mut bare = Bare::new();
+    bare.start(broker.port, How::default());
+    bare.wait_state(UplinkState::Up);
+    bare.capture_all((0..50).map(reading));
+    bare.wait_empty();
+    let told = || heard(&broker, state).iter().filter(|publish| publish.acked).count();
+    assert_eq!((broker.connects().len(), told()), (6, 0));
+    broker.cut();
+    wait_for("our state", PATIENCE, || (told() == 1).then_some(()));
+}

@@ -49,6 +49,12 @@ impl ConnectionError {
         Self::new(Cause::Timeout, "the broker did not answer in time")
     }
 
+    /// Whether this end says nothing about what was under way: the broker shuts down, is busy or
+    /// moved, or another client has our session.
+    pub fn is_blameless(&self) -> bool {
+        matches!(self.cause, Cause::Closed(Some(0x89 | 0x8B | 0x8D | TAKEN_OVER | 0x98 | 0x9C | 0x9D | 0x9F)))
+    }
+
     /// The connection is at its end.
     pub fn closed() -> Self {
         Self::new(Cause::Closed(None), "the broker closed the connection")

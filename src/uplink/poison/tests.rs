@@ -208,3 +208,26 @@ fn a_ban_ends_after_an_hour_when_the_broker_has_changed_its_mind() {
     assert_eq!(play.given_up.len(), 0);
     assert!(play.poison.is_quiet(), "{:?}", play.poison);
 }
+
+#[test]
+fn more_poisonous_topics_than_a_site_will_have_block_nothing_else() {
+    let mut play = Play::new(messages(0..20_000, 200));
+    play.run(4000, 100, |message| message.topic < 100, || false);
+    assert_eq!((play.acknowledged.len(), play.waiting.len()), (10_000, 0), "{} breaks", play.breaks);
+}
+
+#[test]
+fn a_suspect_that_the_queue_has_dropped_makes_nobody_careful_for_ever() {
+    let mut poison = Poison::default();
+    let under_way: Vec<Seen> = messages(3..6, 7).collect();
+    (0..BREAKS).for_each(|_| poison.broke(&under_way, false, Instant::now()));
+    assert!(poison.careful());
+    poison.finished_below(under_way[2].message.seq);
+    assert!(poison.careful(), "one of them still waits");
+    poison.finished_below(under_way[2].message.seq.next());
+    assert!(!poison.careful());
+
+    (0..BREAKS).for_each(|_| poison.broke(&under_way[..1], false, Instant::now()));
+    poison.gone(under_way[0].message.seq);
+    assert!(!poison.careful(), "it was too large for another broker");
+}
