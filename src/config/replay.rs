@@ -75,7 +75,10 @@ impl Setting for Rate {
 /// The whole number in front of a unit.
 fn number(node: &Node, cx: &mut Context, unit: &str, expected: &str) -> Option<u32> {
     if let (Some(Typed::Int(_) | Typed::Float(_)), Some(text)) = (node.typed(), node.text()) {
-        cx.problem(node.span, format!("{text} has no unit")).help(format!("write {text}{unit}"));
+        // Whoever writes `0.3` for 30% is not helped by `0.3%`, which is refused as well.
+        let whole = text.bytes().all(|b| b.is_ascii_digit());
+        let help = if whole { format!("write {text}{unit}") } else { format!("write {expected}") };
+        cx.problem(node.span, format!("{text} has no unit")).help(help);
         return None;
     }
     let digits = match node.typed() {
