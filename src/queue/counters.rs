@@ -73,6 +73,8 @@ pub struct Dropped {
     pub blocked: u64,
     /// See [`LossReason::Purged`].
     pub purged: u64,
+    /// See [`LossReason::Crash`].
+    pub crash: u64,
 }
 
 impl Dropped {
@@ -97,6 +99,7 @@ impl Dropped {
             LossReason::Unwritable => &mut self.unwritable,
             LossReason::Blocked => &mut self.blocked,
             LossReason::Purged => &mut self.purged,
+            LossReason::Crash => &mut self.crash,
         }
     }
 }

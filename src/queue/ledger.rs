@@ -22,9 +22,9 @@ use super::losses::{LossReason, Losses, MAX_UNTOLD};
 /// The longest a ledger gets on disk, in bytes.
 pub const MAX_ENCODED: usize = FIXED + MAX_UNTOLD * 49 + super::eras::MAX_ERAS * 33 + super::done::MAX_RANGES * 16;
 
-/// Bytes of what is always there: twelve numbers, the head of the losses, the head of the eras,
+/// Bytes of what is always there: thirteen numbers, the head of the losses, the head of the eras,
 /// the cursor of the set.
-const FIXED: usize = 12 * 8 + 11 + 2 + 8;
+const FIXED: usize = 13 * 8 + 11 + 2 + 8;
 
 /// What became of every number.
 #[derive(Clone, Debug, PartialEq, Eq)]

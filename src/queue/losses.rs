@@ -41,11 +41,13 @@ pub enum LossReason {
     Blocked,
     /// Somebody emptied the queue.
     Purged,
+    /// It was captured, and in memory alone when the process was killed or the power failed.
+    Crash,
 }
 
 impl LossReason {
     /// All of them, in the order in which the ledger counts them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Full,
         Self::Age,
         Self::Damaged,
@@ -54,6 +56,7 @@ impl LossReason {
         Self::Unwritable,
         Self::Blocked,
         Self::Purged,
+        Self::Crash,
     ];
 
     /// As it stands in payloads: `full`, `too_large`.
@@ -67,6 +70,7 @@ impl LossReason {
             Self::Unwritable => "unwritable",
             Self::Blocked => "blocked",
             Self::Purged => "purged",
+            Self::Crash => "crash",
         }
     }
 }

@@ -62,7 +62,7 @@
 //! | next, u64 | the number the next captured message gets |
 //! | settled, u64 | below this, everything was on disk or finished |
 //! | passed over, u64 | finished numbers of which nothing is known: see below |
-//! | dropped, 8 × u64 | how many of the finished numbers were dropped, by reason: full, age, damaged, too large, refused, unwritable, blocked, purged |
+//! | dropped, 9 × u64 | how many of the finished numbers were dropped, by reason: full, age, damaged, too large, refused, unwritable, blocked, purged, crash |
 //! | losses: next id u64, being told u8, count u16, 49 bytes each | not yet told upstream, and whether the first of them is being told and does not change any more: id, first, last, count, from, to (u64 each), reason (u8, place in the list above) |
 //! | eras: count u16, 33 bytes each | which clock stamped the records: first number (u64), boot id (16 bytes), wall clock less time since boot in ms (i64), whether the clock was set (u8) |
 //! | finished: cursor u64, then ranges | everything below the cursor, and from start to end (exclusive) of each range above, u64 each, in order |
@@ -73,10 +73,11 @@
 //! # After a crash
 //!
 //! A number that no segment holds and that is not finished is **damaged** if it was on disk once: it
-//! lies below `settled`, or a later record is there. Otherwise a crash caught its message on the
-//! way to the disk, and it is **passed over**: neither captured nor lost as far as anybody can tell,
-//! and not given again. The same goes for the numbers of a last segment that cannot be read at all:
-//! how many were given in it beyond what the ledger knows is not known. A record at the very end
+//! lies below `settled`, or a later record is there. Otherwise a **crash** caught its message on the
+//! way to the disk; it counts as dropped for that reason if the ledger on disk knows its number.
+//! Nothing is known of what was captured after the ledger was saved. The numbers of a last segment
+//! that cannot be read at all are **passed over**: neither captured nor lost as far as anybody can
+//! tell, and not given again, for how many were given in it is not known. A record at the very end
 //! of the log that went bad after a crash, with no ledger behind it, cannot be told from one that
 //! was never written; it is not counted, and if no ledger knows its number either, that is given
 //! again.

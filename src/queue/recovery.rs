@@ -215,7 +215,18 @@ fn settle(state: &mut State, found: Found) -> bool {
             // finished, and the ledger that said so is gone.
             state.ledger.done.insert(lost);
         }
-        state.ledger.pass_over(stored.max(seqs.start)..seqs.end);
+        // Beyond that the ledger knows of messages that were captured and never reached the disk.
+        let crashed = stored.max(seqs.start)..seqs.end.min(known);
+        let count = state.lose(crashed.clone(), LossReason::Crash, times);
+        if count > 0 {
+            warn!(
+                first = crashed.start,
+                last = crashed.end - 1,
+                count,
+                "captured, but not stored when the gateway was cut off"
+            );
+        }
+        state.ledger.pass_over(stored.max(seqs.start).max(known)..seqs.end);
     }
     for hole in found.holes {
         let times = state.segments.back().and_then(|entry| entry.times).unwrap_or_default();

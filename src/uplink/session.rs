@@ -50,6 +50,8 @@ pub(super) struct Session<'u> {
     /// Breaks in a row with just our state under way, and with just the report of a loss.
     breaks_at_state: u32,
     breaks_at_loss: u32,
+    /// The last connection broke with the report of a loss under way, whatever else was.
+    loss_suspected: bool,
     /// Until then no loss is reported.
     losses_rest_until: Option<Instant>,
     /// Whether the last connection was useful.
@@ -75,6 +77,7 @@ impl<'u> Session<'u> {
             received: Received::new(uplink.command_age),
             breaks_at_state: 0,
             breaks_at_loss: 0,
+            loss_suspected: false,
             losses_rest_until: None,
             useful: false,
             said: BTreeSet::new(),
@@ -202,7 +205,7 @@ impl<'u> Session<'u> {
     /// broken at it: with others beside it nobody could tell whom the next break is to be blamed on.
     fn is_on_trial(&self, flow: &Flow) -> bool {
         let state = (1..UNWANTED).contains(&self.breaks_at_state);
-        state || (self.breaks_at_loss > 0 && flow.loss.is_some() && !self.losses_rest())
+        state || (self.loss_suspected && flow.loss.is_some() && !self.losses_rest())
     }
 
     fn losses_rest(&self) -> bool {
@@ -264,7 +267,10 @@ impl<'u> Session<'u> {
     /// Reports a loss, one at a time, as soon as there is room. The queue's ledger remembers it
     /// until the broker has it.
     fn report_loss(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
-        if !matches!(flow.loss, Some((_, false))) || flow.window.room() == 0 || self.losses_rest() {
+        let ready = matches!(flow.loss, Some((_, false))) && flow.window.room() > 0 && !self.losses_rest();
+        // Not beside our state, and a suspect beside nothing, or a break would have no one to blame.
+        let beside = |sent: &Sent<UnderWay>| self.loss_suspected || matches!(sent, Sent::State);
+        if !ready || flow.window.under_way().any(beside) {
             return Ok(());
         }
         if self.breaks_at_loss >= UNWANTED {
@@ -293,6 +299,7 @@ impl<'u> Session<'u> {
     /// The report of a loss needs no more attention.
     fn loss_told(&mut self, flow: &mut Flow, refusal: Option<String>) {
         self.breaks_at_loss = 0;
+        self.loss_suspected = false;
         let Some((loss, _)) = flow.loss.take() else { return };
         self.uplink.queue.loss_told(loss.id);
         if let Some(reason) = refusal {
@@ -305,6 +312,7 @@ impl<'u> Session<'u> {
 
     /// The connection ended with whatever was under way.
     fn broke(&mut self, flow: &Flow, why: &ConnectionError) {
+        self.loss_suspected |= flow.window.under_way().any(|sent| matches!(sent, Sent::Loss(_)));
         let left_out = self.breaks_at_state >= UNWANTED;
         let alone = flow.window.under_way().next().filter(|_| flow.window.len() == 1 && !why.is_blameless());
         match alone {

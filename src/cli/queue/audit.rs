@@ -66,7 +66,9 @@ fn human(queue: &Found, audit: &Audit) -> String {
     }
     if overview.unstored > 0 {
         let still = counted(overview.unstored, "message");
-        lines.push(format!("  not on disk yet: {still} in the gateway's memory; gone if it was killed"));
+        lines.push(format!(
+            "  not on disk yet: {still} in the gateway's memory; lost if it was killed, and counted at its next start"
+        ));
     }
     if audit.missing_count > 0 {
         let shown = audit.missing.iter().take(SHOWN).map(|missing| match missing.end - missing.start {

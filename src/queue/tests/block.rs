@@ -106,3 +106,39 @@ async fn a_blocked_queue_that_is_purged_goes_on_at_once() {
     assert_eq!(numbers(&drain(&queue).await), (purged..4000).collect::<Vec<_>>());
     reopen(queue, blocking(dir.path())).await;
 }
+
+#[tokio::test]
+async fn what_a_blocked_queue_holds_in_memory_is_counted_when_a_crash_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(blocking(dir.path())).unwrap();
+    let producer = producer(&queue, 6000);
+    full(&queue).await;
+    let stored = queue.end().get();
+    // Counting something saves the ledger, as it is all the time while readings are dropped.
+    let now = SystemTime::now();
+    queue.count_lost(7, LossReason::Blocked, now, now);
+    let captured = queue.counters().captured;
+    let crashed = tempfile::tempdir().unwrap();
+    let after_crash = async || loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        copy_files(dir.path(), crashed.path());
+        let copy = Queue::open(blocking(crashed.path())).unwrap();
+        let counters = copy.counters();
+        if counters.dropped.blocked == 7 {
+            return (copy, counters);
+        }
+        copy.close().await.unwrap();
+    };
+    let (copy, counters) = tokio::time::timeout(PATIENCE, after_crash()).await.expect("the ledger is never saved");
+    assert_balanced(&counters);
+    assert_eq!((counters.captured, counters.queued), (captured, stored));
+    assert_eq!(counters.dropped.crash, captured - stored - 7);
+    let mut reasons = Vec::new();
+    while reasons.len() < 2 {
+        let loss = tokio::time::timeout(PATIENCE, copy.next_loss()).await.unwrap().unwrap();
+        reasons.push((loss.reason, loss.count));
+        copy.loss_told(loss.id);
+    }
+    assert!(reasons.contains(&(LossReason::Crash, counters.dropped.crash)), "{reasons:?}");
+    producer.abort();
+}
