@@ -155,7 +155,9 @@ impl Uplink {
         let (url, url_seen) = watch::channel(self.urls[0].clone());
         let counters = Arc::new(Counters::default());
         let end = UplinkEnd { name: self.name.clone(), state: state_seen, url: url_seen, counters: counters.clone() };
-        (end, self.run(keyring, stop, state, url, counters))
+        // Noted here and not when the task gets its first turn: what is captured from now on is new.
+        let recent = Mutex::new(Recent::new(Instant::now(), self.queue.end()));
+        (end, self.run(keyring, stop, state, url, counters, recent))
     }
 
     async fn run(
@@ -165,8 +167,8 @@ impl Uplink {
         state: watch::Sender<UplinkState>,
         url: watch::Sender<BrokerUrl>,
         counters: Arc<Counters>,
+        recent: Mutex<Recent>,
     ) {
-        let recent = Mutex::new(Recent::new(Instant::now(), self.queue.end()));
         tokio::select! {
             () = self.deliver(keyring, stop, state, url, counters, &recent) => {}
             () = watch_end(&self.queue, &recent) => {}
