@@ -65,8 +65,14 @@ pub async fn watch_losses(uplink: &str, queue: Queue, north: North, topics: Topi
 
 /// What is told of a loss.
 pub fn loss_payload(uplink: &str, loss: &Loss) -> String {
+    let mut payload = loss_facts(loss);
+    payload["uplink"] = uplink.into();
+    payload.to_string()
+}
+
+/// A loss as JSON, whichever queue it is of.
+pub fn loss_facts(loss: &Loss) -> serde_json::Value {
     serde_json::json!({
-        "uplink": uplink,
         "count": loss.count,
         "reason": loss.reason.as_str(),
         "first": loss.first.get(),
@@ -74,5 +80,4 @@ pub fn loss_payload(uplink: &str, loss: &Loss) -> String {
         "from": epoch_ms(loss.from),
         "to": epoch_ms(loss.to),
     })
-    .to_string()
 }

@@ -10,6 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::status::dropped;
 use crate::cli::words::{bytes, count, counted, lasting, table, time};
 use crate::control::{self, dropped_json};
+use crate::health::loss_facts;
 use crate::mapping::epoch_ms;
 use crate::queue::Loss;
 use crate::queue::inspect::{self, Overview};
@@ -83,7 +84,7 @@ fn untold(uplink: &str, loss: &Loss) -> String {
 /// One queue as a script reads it.
 pub fn to_json(queue: &Found, overview: &Overview, rate: &Json) -> Json {
     let oldest = overview.oldest.map(|(seq, at)| json!({ "seq": seq.get(), "captured_at": epoch_ms(at) }));
-    let losses: Vec<Json> = overview.losses.iter().map(loss_json).collect();
+    let losses: Vec<Json> = overview.losses.iter().map(loss_facts).collect();
     json!({
         "uplink": queue.uplink,
         "captured": overview.captured,
@@ -97,17 +98,6 @@ pub fn to_json(queue: &Found, overview: &Overview, rate: &Json) -> Json {
         "set_aside": overview.set_aside,
         "losses_untold": losses,
         "rate": rate,
-    })
-}
-
-fn loss_json(loss: &Loss) -> Json {
-    json!({
-        "count": loss.count,
-        "reason": loss.reason.as_str(),
-        "first": loss.first.get(),
-        "last": loss.last.get(),
-        "from": epoch_ms(loss.from),
-        "to": epoch_ms(loss.to),
     })
 }
 
