@@ -258,11 +258,24 @@ impl State {
 
     /// Drops everything that waits. Returns how many records that were.
     pub fn purge(&mut self, now: u64) -> u64 {
+        let times = self.times_of_waiting().unwrap_or((now, now));
         self.inbox.clear();
         self.inbox_bytes = 0;
         self.waiting_since = None;
-        let from = self.oldest.map_or(now, |(_, captured_at)| captured_at);
-        self.lose(0..self.ledger.next, LossReason::Purged, (from, now))
+        self.lose(0..self.ledger.next, LossReason::Purged, times)
+    }
+
+    /// When the first and the last of what waits were captured, as far as that is in memory: a
+    /// segment's times are those of all its records, and what is just being written is not seen.
+    fn times_of_waiting(&self) -> Option<(u64, u64)> {
+        let waits = |entry: &&Entry| {
+            let seqs = entry.seqs();
+            self.ledger.done.count(seqs.clone()) < seqs.end - seqs.start
+        };
+        let stored = self.segments.iter().filter(waits).filter_map(|entry| entry.times);
+        let taken_in = self.inbox.iter().map(|pending| (pending.captured_at, pending.captured_at));
+        let (from, to) = stored.chain(taken_in).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+        Some((self.oldest.map_or(from, |(_, captured_at)| captured_at), to))
     }
 
     /// The loss to be told upstream next, and whether the ledger on disk knows it as it is told.

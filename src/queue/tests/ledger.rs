@@ -144,6 +144,17 @@ async fn a_purge_drops_what_waits_and_nothing_that_comes() {
 }
 
 #[tokio::test]
+async fn a_purge_tells_when_what_it_drops_was_captured_and_not_when_it_was_dropped() {
+    let dir = filled(10).await;
+    let captured_until = SystemTime::now();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let queue = Queue::open(settings(dir.path())).unwrap();
+    assert_eq!(queue.purge(), 10);
+    let loss = queue.next_loss().await.unwrap();
+    assert!(loss.from <= loss.to && loss.to <= captured_until, "{loss:?} is later than {captured_until:?}");
+}
+
+#[tokio::test]
 async fn a_reader_with_an_end_is_told_when_nothing_is_left_before_it() {
     let dir = filled(500).await;
     let queue = Queue::open(settings(dir.path())).unwrap();
