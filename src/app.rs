@@ -2,8 +2,9 @@
 //!
 //! Stopping goes from south to north. The drivers are told to stop; when the last of them has
 //! let go of its end of the event channel, the mapping drains what is left and ends; a queue that
-//! blocks gets a moment to take it, and then it is counted as lost. Then the ports are asked a
-//! last time what they had to drop, and then the uplinks stop. The downlink outlives them: a command that still comes in finds its link down and is
+//! blocks gets a moment to take it, and then it is counted as lost, like everything that still
+//! comes. Then the ports are asked a last time what they had to drop, and then the uplinks stop.
+//! The downlink outlives them: a command that still comes in finds its link down and is
 //! answered, at the latest after the next start. Queues and local broker close last. Every wait is
 //! bounded, and what is left at its end is already on disk.
 
@@ -49,12 +50,13 @@ use overruns::OverrunWatch;
 const EVENTS_WAITING: usize = 4096;
 /// How long each part may take to stop. Link health and commands take a `PART_STOPS` each at most,
 /// the mapping two, what the ports dropped one, the local broker two and its last delivery:
-/// together under 5 s, whatever hangs.
+/// together with the rest under 5 s, whatever hangs.
 const DRIVERS_STOP: Duration = Duration::from_millis(1500);
-const PART_STOPS: Duration = Duration::from_millis(180);
+const PART_STOPS: Duration = Duration::from_millis(160);
 const UPLINKS_STOP: Duration = Duration::from_millis(1500);
 const QUEUE_CLOSES: Duration = Duration::from_millis(600);
 const CONTROL_STOPS: Duration = Duration::from_millis(50);
+const LOSSES_TOLD: Duration = Duration::from_millis(50);
 
 /// What is not in the site file.
 pub struct Options {
@@ -78,7 +80,7 @@ pub struct Running {
     downlink: Stage,
     uplink_tasks: Stage,
     link_watchers: JoinSet<()>,
-    loss_watchers: JoinSet<()>,
+    loss_watchers: Stage,
     control: Stage,
 }
 
@@ -150,10 +152,11 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         uplink_tasks.tasks.spawn(task);
     }
 
-    let mut loss_watchers = JoinSet::new();
+    let mut loss_watchers = Stage::new();
     for (name, queue) in &queues {
         let (name, queue, north, topics) = (name.clone(), queue.clone(), north.clone(), topics.clone());
-        loss_watchers.spawn(async move { health::watch_losses(&name, queue, north, topics).await });
+        let stop = loss_watchers.stop.clone();
+        loss_watchers.tasks.spawn(async move { health::watch_losses(&name, queue, north, topics, stop).await });
     }
 
     let (events, events_received) = mpsc::channel(EVENTS_WAITING);
@@ -178,8 +181,8 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     drop(events);
 
     let mapping = Mapping::new(topics.gateway(), config::rules(&site, &links), &links);
-    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock);
-    let mapping = tokio::spawn(mapper.run(events_received));
+    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock, events_received);
+    let mapping = tokio::spawn(mapper.run());
     let mut overruns = Stage::new();
     overruns.tasks.spawn(overrun_watch.run(overruns.stop.clone()));
 
@@ -279,17 +282,20 @@ impl Running {
             downlink,
             uplink_tasks,
             mut link_watchers,
-            mut loss_watchers,
+            loss_watchers,
             control,
         } = self;
         drivers.stop("drivers", DRIVERS_STOP).await;
-        if !mapping.is_finished() && timeout(PART_STOPS, &mut mapping).await.is_err() {
-            // A queue that blocks will not have room in time. What still comes is counted there.
+        let mapped = mapping.is_finished() || timeout(PART_STOPS, &mut mapping).await.is_ok();
+        // A queue that blocks will not have room in time. What still comes is counted there.
+        north.stop_waiting();
+        if !mapped {
             warn!("readings were still waiting for room in a queue; what finds none is counted as lost");
-            north.stop_waiting();
-            if timeout(PART_STOPS, &mut mapping).await.is_err() {
-                warn!("the mapping did not stop in time; ended");
+            if timeout(PART_STOPS / 2, &mut mapping).await.is_err() {
+                warn!("the mapping did not stop in time; ended, and what it had not mapped is counted as lost");
                 mapping.abort();
+                // It counts as it ends, and the queues have to be open for that.
+                let _ = timeout(PART_STOPS / 2, mapping).await;
             }
         }
         overruns.stop("the count of dropped readings", PART_STOPS).await;
@@ -300,9 +306,10 @@ impl Running {
         }
         uplink_tasks.stop("uplinks", UPLINKS_STOP).await;
         downlink.stop("commands", PART_STOPS).await;
-        loss_watchers.shutdown().await;
         control.stop("the control socket", CONTROL_STOPS).await;
         let closed = join_all(queues.iter().map(|(name, queue)| close(name, queue))).await;
+        // What found no room at the very end is told as well.
+        loss_watchers.stop("the watch over losses", LOSSES_TOLD).await;
         if let Some(broker) = broker {
             north.publish(uplink::will(&topics), &To::Local).await;
             drop(north);

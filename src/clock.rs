@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -88,8 +88,53 @@ pub struct Clock {
     source: Arc<dyn Source>,
     /// Whether the machine had been told the time when this clock was made.
     was_kept: bool,
+    past: Arc<Mutex<Past>>,
+}
+
+/// Clocks that readings may have been stamped with and that have turned out to be wrong.
+#[derive(Debug, Default)]
+struct Past {
     /// The offset of the last stretch in which the clock was not set.
-    unset: Arc<Mutex<Option<i64>>>,
+    unset: Option<i64>,
+    guess: Option<Guess>,
+}
+
+/// A clock that has only carried on from where the machine was switched off. Moments in
+/// milliseconds since boot, offsets in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    /// When it was first looked at.
+    since: u64,
+    offset: i64,
+    /// When it was last seen to stand as it did.
+    stood_at: u64,
+    /// The first step was its setting: when that was first seen, and the offset since.
+    set: Option<(u64, i64)>,
+}
+
+impl Guess {
+    fn new(stamp: Stamp) -> Self {
+        Self { since: stamp.boot, offset: stamp.offset(), stood_at: stamp.boot, set: None }
+    }
+
+    fn look(&mut self, now: Stamp) {
+        if self.set.is_some() {
+            return;
+        }
+        match self.offset.abs_diff(now.offset()) <= STEP {
+            true => self.stood_at = now.boot,
+            false => self.set = Some((now.boot, now.offset())),
+        }
+    }
+
+    /// By how much a time was wrong that it showed, if it was this clock that showed it: not what
+    /// the clock that was set may have shown since, and not what lies before it was watched.
+    fn error(&self, taken: u64, now: Stamp) -> Option<i64> {
+        let (seen_at, offset) = self.set?;
+        let by_this = self.since.saturating_add_signed(self.offset)..=seen_at.saturating_add_signed(self.offset);
+        let by_the_other = self.stood_at.saturating_add_signed(offset)..=now.boot.saturating_add_signed(offset);
+        (by_this.contains(&taken) && !by_the_other.contains(&taken)).then(|| offset.saturating_sub(self.offset))
+    }
 }
 
 impl Clock {
@@ -100,19 +145,22 @@ impl Clock {
 
     /// Clocks of the caller's choice.
     pub fn with(source: impl Source + 'static) -> Self {
-        let clock = Self { was_kept: source.is_kept(), source: Arc::new(source), unset: Arc::default() };
-        clock.look();
+        let clock = Self { was_kept: source.is_kept(), source: Arc::new(source), past: Arc::default() };
+        let now = clock.stamp();
+        if now.is_set() && !clock.was_kept {
+            clock.past().guess = Some(Guess::new(now));
+        }
         clock
     }
 
     /// What the wall clock shows.
     pub fn now(&self) -> SystemTime {
-        time(self.look().wall)
+        time(self.stamp().wall)
     }
 
     /// Whether the wall clock has been set.
     pub fn is_set(&self) -> bool {
-        self.look().is_set()
+        self.stamp().is_set()
     }
 
     /// Whether what it shows will stand: it has been set, and not only carried on from where the
@@ -121,26 +169,41 @@ impl Clock {
         self.was_kept && self.is_set()
     }
 
-    /// Puts a time right that was taken before the clock was set, if it has been set since. Any
-    /// other time comes back as it is.
+    /// Puts a time right that was taken before the clock was set, if it has been set since: one
+    /// that shows 1970, and one of a clock that had only carried on from where the machine was
+    /// switched off. Any other time comes back as it is.
     pub fn settle(&self, taken_at: SystemTime) -> SystemTime {
         let taken = millis(taken_at);
-        if taken >= CLOCK_WAS_SET {
+        if taken >= CLOCK_WAS_SET && self.was_kept {
             return taken_at;
         }
-        let now = self.look();
-        match *self.unset.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(unset) if now.is_set() => {
-                let by = now.offset().saturating_sub(unset);
-                // What lies ahead of now was not taken by the clock that was watched.
-                time(taken.saturating_add_signed(by).min(now.wall))
-            }
-            _ => taken_at,
+        let now = self.stamp();
+        if !now.is_set() {
+            return taken_at;
         }
+        let past = self.past();
+        let error = match taken < CLOCK_WAS_SET {
+            true => past.unset.map(|unset| now.offset().saturating_sub(unset)),
+            false => past.guess.and_then(|guess| guess.error(taken, now)),
+        };
+        // What lies ahead of now was not taken by the clock that was watched.
+        error.map_or(taken_at, |by| time(taken.saturating_add_signed(by).min(now.wall)))
     }
 
-    /// Both clocks, read at one moment.
+    /// Both clocks, read at one moment. What they show is remembered as far as times may have to be
+    /// put right by it.
     pub fn stamp(&self) -> Stamp {
+        let stamp = self.read();
+        let mut past = self.past();
+        if !stamp.is_set() {
+            past.unset = Some(stamp.offset());
+        } else if let Some(guess) = &mut past.guess {
+            guess.look(stamp);
+        }
+        stamp
+    }
+
+    fn read(&self) -> Stamp {
         let mut boot = self.source.boot();
         for _ in 0..ATTEMPTS {
             let wall = self.source.wall();
@@ -170,13 +233,9 @@ impl Clock {
         self.source.is_kept()
     }
 
-    /// Looks at both clocks, and remembers the one that is not set.
-    fn look(&self) -> Stamp {
-        let stamp = self.stamp();
-        if !stamp.is_set() {
-            *self.unset.lock().unwrap_or_else(PoisonError::into_inner) = Some(stamp.offset());
-        }
-        stamp
+    /// Panics under this lock are defects; going on with what is there beats stopping.
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,12 +303,20 @@ pub mod pretend {
 
     /// Shares its hands with the [`Clock`] made from it.
     #[derive(Clone)]
-    pub struct Pretend(Arc<Mutex<(Stamp, BootId)>>);
+    pub struct Pretend {
+        hands: Arc<Mutex<(Stamp, BootId)>>,
+        is_kept: bool,
+    }
 
     impl Pretend {
         /// A box that has just been switched on, its wall clock showing `wall`.
         pub fn booted(boot: u8, wall: u64) -> Self {
-            Self(Arc::new(Mutex::new((Stamp { wall, boot: 5000 }, BootId([boot; 16])))))
+            Self { hands: Arc::new(Mutex::new((Stamp { wall, boot: 5000 }, BootId([boot; 16])))), is_kept: true }
+        }
+
+        /// The same, and nothing has told it the time.
+        pub fn guessing(boot: u8, wall: u64) -> Self {
+            Self { is_kept: false, ..Self::booted(boot, wall) }
         }
 
         /// The clock with these hands.
@@ -259,37 +326,37 @@ pub mod pretend {
 
         /// Lets time pass.
         pub fn pass(&self, millis: u64) {
-            let mut hands = self.0.lock().unwrap();
+            let mut hands = self.hands.lock().unwrap();
             hands.0.wall += millis;
             hands.0.boot += millis;
         }
 
         /// Sets the wall clock.
         pub fn set(&self, wall: u64) {
-            self.0.lock().unwrap().0.wall = wall;
+            self.hands.lock().unwrap().0.wall = wall;
         }
 
         /// What the wall clock shows, in milliseconds since 1970.
         pub fn wall(&self) -> u64 {
-            self.0.lock().unwrap().0.wall
+            self.hands.lock().unwrap().0.wall
         }
     }
 
     impl Source for Pretend {
         fn wall(&self) -> u64 {
-            self.0.lock().unwrap().0.wall
+            self.hands.lock().unwrap().0.wall
         }
 
         fn boot(&self) -> u64 {
-            self.0.lock().unwrap().0.boot
+            self.hands.lock().unwrap().0.boot
         }
 
         fn boot_id(&self) -> BootId {
-            self.0.lock().unwrap().1
+            self.hands.lock().unwrap().1
         }
 
         fn is_kept(&self) -> bool {
-            true
+            self.is_kept
         }
     }
 }
@@ -320,6 +387,39 @@ mod tests {
     fn without_having_seen_the_unset_clock_nothing_is_made_up() {
         let clock = Pretend::booted(1, NOW).clock();
         assert_eq!(clock.settle(time(40_000)), time(40_000));
+    }
+
+    #[test]
+    fn a_reading_a_guessing_clock_has_stamped_is_put_right_once_it_is_set() {
+        for (guessed, known) in [(NOW - 3 * 86_400_000, NOW), (NOW + 3_600_000, NOW), (NOW - 20_000, NOW)] {
+            let hands = Pretend::guessing(1, guessed);
+            let clock = hands.clock();
+            hands.pass(10_000);
+            let (before, taken_at) = (time(guessed - 1), clock.now());
+            hands.pass(2000);
+            clock.now();
+            assert_eq!(clock.settle(taken_at), taken_at, "nothing better is known yet");
+            hands.set(known);
+            assert_eq!(clock.settle(taken_at), time(known - 2000), "{guessed}");
+            assert_eq!(clock.settle(before), before, "nobody knows which clock showed that");
+            let fresh = clock.now();
+            hands.pass(60_000);
+            assert_eq!(clock.settle(fresh), fresh, "{guessed}");
+            assert_eq!(clock.settle(clock.now()), clock.now(), "{guessed}");
+            // Somebody sets a clock that was right: that is no news about what it had shown.
+            hands.set(known + 86_400_000);
+            assert_eq!(clock.settle(fresh), fresh, "{guessed}");
+            assert_eq!(clock.settle(taken_at), time(known - 2000), "{guessed}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_a_clock_that_was_told_the_time_puts_nothing_right() {
+        let hands = Pretend::booted(1, NOW);
+        let clock = hands.clock();
+        let taken_at = clock.now();
+        hands.set(NOW + 86_400_000);
+        assert_eq!(clock.settle(taken_at), taken_at);
     }
 
     #[test]

@@ -154,8 +154,10 @@ impl Downlink {
                 });
             }
             Err(refusal) => {
-                if let Some(held_back) = refusals.due() {
-                    warn!(topic = ask.incoming.topic, from = ?ask.source, %refusal, held_back, "command refused");
+                let (topic, from) = (&ask.incoming.topic, &ask.source);
+                match refusals.note(1) {
+                    Some(line) => warn!(topic, ?from, %refusal, held_back = line.count - 1, "command refused"),
+                    None => debug!(topic, ?from, %refusal, "command refused"),
                 }
                 tell(&self.north, reply, Err(refusal.to_string())).await;
             }

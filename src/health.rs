@@ -2,20 +2,21 @@
 //!
 //! Birth and will (`gw1-sys/state`) are not here: they belong to an uplink's session.
 
-use std::time::{Duration, SystemTime};
+mod losses;
+
+pub use losses::watch_losses;
+
+use std::time::SystemTime;
 
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::info;
 use wharf_contract::{DeviceId, Health, LinkId};
 
 use crate::mapping::epoch_ms;
 use crate::message::Message;
 use crate::north::{North, To};
-use crate::queue::{Loss, Queue};
+use crate::queue::Loss;
 use crate::topics::{Topics, health_payload, state_payload};
-
-/// At most this often a queue's losses are logged and shown.
-const LOSS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Publishes a link's health whenever it changes, until the link is gone.
 pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, to: To, north: North, topics: Topics) {
@@ -46,21 +47,6 @@ pub fn device_message(topics: &Topics, device: &DeviceId, alive: bool, reason: O
     let state = if alive { "online" } else { "offline" };
     let payload = state_payload(state, epoch_ms(SystemTime::now()), reason);
     Message::new(topics.device(device), payload).json().retained()
-}
-
-/// Logs what a queue had to drop and shows it to local clients, for as long as it runs. The broker
-/// upstream is told by the uplink itself.
-pub async fn watch_losses(uplink: &str, queue: Queue, north: North, topics: Topics) {
-    loop {
-        for loss in queue.next_losses().await {
-            error!(
-                uplink, count = loss.count, reason = loss.reason.as_str(), first = %loss.first, last = %loss.last,
-                "messages lost"
-            );
-            north.publish(Message::new(topics.loss(), loss_payload(uplink, &loss)).json(), &To::Local).await;
-        }
-        tokio::time::sleep(LOSS_INTERVAL).await;
-    }
 }
 
 /// What is told of a loss.

@@ -85,34 +85,60 @@ impl North {
         Routes::new(self.uplinks.iter().map(|uplink| uplink.filter.clone()).collect(), link)
     }
 
-    /// Sends what the gateway has to say. Waits for [`PATIENCE`] per queue at most; what finds no
-    /// room by then is counted as lost by the queue.
+    /// Sends what the gateway has to say. Waits for 100 ms per queue at most, and no longer than
+    /// until [`North::stop_waiting`]; what finds no room by then is counted as lost by the queue.
     pub async fn publish(&self, message: Message, to: &To) {
         self.tap(&message, to);
         let body = message.encode();
         for (place, uplink) in self.uplinks.iter().enumerate() {
             if wanted(to, place, uplink) {
-                let patience = if self.no_waiting.is_cancelled() { Duration::ZERO } else { PATIENCE };
-                came_late(uplink, &message, uplink.queue.offer(body.clone(), patience).await);
+                came_late(uplink, &message, uplink.queue.offer(body.clone(), self.patience()).await);
             }
         }
         self.show(message, to);
     }
 
-    /// Sends a reading. Waits for as long as a queue is told to block.
+    /// How long what is no reading waits for room.
+    async fn patience(&self) {
+        tokio::select! {
+            biased;
+            () = self.no_waiting.cancelled() => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
+    }
+
+    /// Sends a reading. Waits for as long as a queue is told to block, which may be hours, and then
+    /// has it put into words `again`, for the clock may have been set meanwhile.
     /// Returns which uplinks did not get it: none, until [`North::stop_waiting`]. The caller
     /// counts it there.
-    pub async fn carry(&self, message: Message, route: Route) -> Route {
+    pub async fn carry(&self, mut message: Message, route: Route, mut again: impl FnMut() -> Option<Message>) -> Route {
         let to = To::Some(route);
         self.tap(&message, &to);
-        let body = message.encode();
+        let mut body = message.encode();
         let mut without = Route::default();
         for (place, uplink) in self.uplinks.iter().enumerate().filter(|(place, _)| route.takes(*place)) {
-            tokio::select! {
+            loop {
                 // Where there is room it is taken, stopping or not.
-                biased;
-                taken = uplink.queue.append(body.clone()) => came_late(uplink, &message, taken),
-                () = self.no_waiting.cancelled() => without = without.and(place),
+                match uplink.queue.try_append(body.clone()) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(closed) => {
+                        came_late(uplink, &message, Err(closed));
+                        break;
+                    }
+                }
+                tokio::select! {
+                    biased;
+                    () = self.no_waiting.cancelled() => {
+                        without = without.and(place);
+                        break;
+                    }
+                    () = uplink.queue.room() => {}
+                }
+                if let Some(newer) = again() {
+                    body = newer.encode();
+                    message = newer;
+                }
             }
         }
         self.show(message, &to);
@@ -150,11 +176,8 @@ impl North {
         let Some(local) = self.local.as_ref().filter(|_| !matches!(to, To::Uplink(_))) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = local.try_send(message) {
             self.local_dropped.fetch_add(1, Ordering::Relaxed);
-            if let Some(held_back) = self.slow_clients.lock().unwrap_or_else(PoisonError::into_inner).due() {
-                warn!(
-                    missed = held_back + 1,
-                    "local clients read too slowly and miss messages; nothing is lost upstream"
-                );
+            if let Some(line) = self.slow_clients.lock().unwrap_or_else(PoisonError::into_inner).note(1) {
+                warn!(missed = line.count, "local clients read too slowly and miss messages; nothing is lost upstream");
             }
         }
     }

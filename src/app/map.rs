@@ -1,6 +1,6 @@
 //! The mapping at work: events in, messages out, until every driver is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -23,6 +23,11 @@ pub struct Mapper {
     north: North,
     topics: Topics,
     clock: Clock,
+    events: mpsc::Receiver<LinkEvent>,
+    /// Taken from the channel, and not looked at yet.
+    batch: VecDeque<LinkEvent>,
+    /// The reading on its way north: who takes it, and when it was taken.
+    in_hand: Option<(Route, SystemTime)>,
     /// Readings that uplinks did not get. When the gateway stops while a queue has no room, it
     /// will have none for what is behind either, so from the first on they are only counted.
     lost: Vec<(Route, Overrun)>,
@@ -30,50 +35,68 @@ pub struct Mapper {
 
 impl Mapper {
     /// A mapper for events of these links.
-    pub fn new(mapping: Mapping, links: Vec<LinkFacts>, north: North, topics: Topics, clock: Clock) -> Self {
+    pub fn new(
+        mapping: Mapping,
+        links: Vec<LinkFacts>,
+        north: North,
+        topics: Topics,
+        clock: Clock,
+        events: mpsc::Receiver<LinkEvent>,
+    ) -> Self {
         let links = links.into_iter().map(|facts| (facts.link.clone(), north.routes(facts))).collect();
-        Self { mapping, links, north, topics, clock, lost: Vec::new() }
+        let (batch, in_hand, lost) = (VecDeque::new(), None, Vec::new());
+        Self { mapping, links, north, topics, clock, events, batch, in_hand, lost }
     }
 
     /// Runs until every driver is gone and nothing waits any more. An uplink that is told to block
-    /// holds it up; the events that wait meanwhile are bounded by their channel.
-    pub async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>) {
-        let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
-        while events.recv_many(&mut batch, EVENTS_AT_ONCE).await > 0 {
-            for LinkEvent { link, event } in batch.drain(..) {
+    /// holds it up; the events that wait meanwhile are bounded by their channel. However it ends,
+    /// what it had taken in and not passed on is counted as lost.
+    pub async fn run(mut self) {
+        let mut received = Vec::with_capacity(EVENTS_AT_ONCE);
+        while self.events.recv_many(&mut received, EVENTS_AT_ONCE).await > 0 {
+            self.batch.extend(received.drain(..));
+            while let Some(LinkEvent { link, event }) = self.batch.pop_front() {
                 match event {
-                    Event::Reading(mut reading) if self.lost.is_empty() => {
-                        // The clock may have been set since a driver looked at it.
-                        reading.taken_at = self.clock.settle(reading.taken_at);
-                        self.carry(&link, &reading).await;
-                    }
-                    Event::Reading(reading) => {
-                        let route = self.links.get_mut(&link).map(|routes| routes.reading(&reading));
-                        self.lose(route.unwrap_or_default(), reading.taken_at);
-                    }
+                    Event::Reading(reading) if self.lost.is_empty() => self.carry(&link, reading).await,
+                    Event::Reading(reading) => self.lose_reading(&link, &reading),
                     Event::Device { device, alive, reason } => {
                         self.tell(&link, &device, alive, reason.as_deref()).await;
                     }
                 }
             }
         }
-        for (route, lost) in self.lost {
-            self.north.count_lost(route, lost.count, lost.from, lost.to);
-        }
     }
 
-    async fn carry(&mut self, link: &LinkId, reading: &Reading) {
+    async fn carry(&mut self, link: &LinkId, mut reading: Reading) {
         let Some(routes) = self.links.get_mut(link) else { return };
-        match self.mapping.apply(routes.facts(), reading, self.clock.is_sure()) {
+        let route = routes.reading(&reading);
+        let (mapping, clock, facts, shown) = (&self.mapping, &self.clock, routes.facts(), reading.taken_at);
+        let mut say = || {
+            // The clock may have been set since a driver looked at it.
+            reading.taken_at = clock.settle(shown);
+            mapping.apply(facts, &reading, clock.is_sure())
+        };
+        match say() {
             Mapped::Message(message) => {
-                let without = self.north.carry(message, routes.reading(reading)).await;
-                self.lose(without, reading.taken_at);
+                self.in_hand = Some((route, shown));
+                let again = || match say() {
+                    Mapped::Message(message) => Some(message),
+                    Mapped::Dropped | Mapped::Unsayable => None,
+                };
+                let without = self.north.carry(message, route, again).await;
+                self.in_hand = None;
+                self.lose(without, clock.settle(shown));
             }
             Mapped::Dropped => {}
             Mapped::Unsayable => {
                 debug!(%link, device = %reading.device, point = %reading.point, "no value to publish");
             }
         }
+    }
+
+    fn lose_reading(&mut self, link: &LinkId, reading: &Reading) {
+        let route = self.links.get_mut(link).map(|routes| routes.reading(reading));
+        self.lose(route.unwrap_or_default(), self.clock.settle(reading.taken_at));
     }
 
     fn lose(&mut self, route: Route, taken_at: SystemTime) {
@@ -98,3 +121,23 @@ impl Mapper {
         self.north.publish(message, &To::Some(routes.device(device))).await;
     }
 }
+
+impl Drop for Mapper {
+    /// Counts what uplinks did not get. Here, because the mapping may have to be ended.
+    fn drop(&mut self) {
+        if let Some((route, taken_at)) = self.in_hand.take() {
+            self.lose(route, self.clock.settle(taken_at));
+        }
+        while let Some(LinkEvent { link, event }) = self.batch.pop_front().or_else(|| self.events.try_recv().ok()) {
+            if let Event::Reading(reading) = event {
+                self.lose_reading(&link, &reading);
+            }
+        }
+        for (route, lost) in std::mem::take(&mut self.lost) {
+            self.north.count_lost(route, lost.count, lost.from, lost.to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

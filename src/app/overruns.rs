@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 use wharf_contract::{LinkId, Overruns};
 
 use crate::north::{North, Route};
-use crate::seldom::Seldom;
+use crate::seldom::{Line, Place, Seldom};
 
 /// How often the ports are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -26,8 +26,6 @@ struct Watched {
     link: LinkId,
     route: Route,
     overruns: Overruns,
-    /// Readings that no log line has told of.
-    untold: u64,
     seldom: Seldom,
 }
 
@@ -39,7 +37,7 @@ impl OverrunWatch {
 
     /// Looks at this link's port, too; `route` is who takes something of the link.
     pub fn add(&mut self, link: LinkId, route: Route, overruns: Overruns) {
-        self.links.push(Watched { link, route, overruns, untold: 0, seldom: Seldom::default() });
+        self.links.push(Watched { link, route, overruns, seldom: Seldom::default() });
     }
 
     /// Runs until `stop`, and looks a last time then.
@@ -53,21 +51,35 @@ impl OverrunWatch {
                 link.look(&self.north);
             }
         }
+        for link in &mut self.links {
+            let rest = link.seldom.rest();
+            link.tell(rest);
+        }
     }
 }
 
 impl Watched {
     fn look(&mut self, north: &North) {
-        if let Some(overrun) = self.overruns.take() {
-            north.count_lost(self.route, overrun.count, overrun.from, overrun.to);
-            self.untold += overrun.count;
-        }
-        if self.untold > 0 && self.seldom.due().is_some() {
+        let line = match self.overruns.take() {
+            Some(overrun) => {
+                north.count_lost(self.route, overrun.count, overrun.from, overrun.to);
+                self.seldom.note(overrun.count)
+            }
+            None => self.seldom.look(),
+        };
+        self.tell(line);
+    }
+
+    fn tell(&self, line: Option<Line>) {
+        let Some(Line { place, count, total, lasting }) = line else { return };
+        let (link, lasting_secs) = (&self.link, lasting.as_secs());
+        if place == Place::Over && count == 0 {
+            info!(%link, readings = total, lasting_secs, "no more readings are dropped at the driver's port");
+        } else {
             error!(
-                link = %self.link, readings = self.untold, since_start = self.overruns.total(),
+                %link, readings = count, total, lasting_secs,
                 "readings dropped at the driver's port: the gateway takes none, or not as fast as they come"
             );
-            self.untold = 0;
         }
     }
 }

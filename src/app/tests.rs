@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+use wharf_contract::settings::{Context, Setting};
 use wharf_contract::{Driver, DriverError, Event, Health, LinkId, PointInfo, Port, Reading, Value, async_trait};
 
 use super::{Options, Running, start_with};
-use crate::config;
+use crate::config::{self, Site, tree};
 use crate::queue::Counters;
 
 /// Generous: what is waited for happens within a second or two on a machine that is not busy.
@@ -111,4 +113,67 @@ async fn a_queue_at_its_bound_that_drops_the_oldest_costs_no_reading_at_the_port
     running.stop().await.unwrap();
     assert_eq!(queue.counters().dropped.blocked, 0);
     all_accounted_for(&queue.counters(), source.emitted());
+}
+
+/// A driver with nothing to say but how its link is.
+struct Quiet(LinkId);
+
+#[async_trait]
+impl Driver for Quiet {
+    fn name(&self) -> &LinkId {
+        &self.0
+    }
+
+    fn kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn catalogue(&self) -> Vec<PointInfo> {
+        Vec::new()
+    }
+
+    async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
+        port.report(Health::Online);
+        port.stop().cancelled().await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_health_of_each_link_is_counted_although_no_queue_has_room_for_it() {
+    const QUEUES: usize = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let uplink = |n: usize| {
+        format!(
+            "  u{n}: {{ url: \"mqtt://127.0.0.1:1\", queue: {{ max_size: 16MiB, min_free: 0B, when_full: block }} }}\n"
+        )
+    };
+    let uplinks: String = (0..QUEUES).map(uplink).collect();
+    let text = format!("gateway: gw1\nuplinks:\n{uplinks}broker: {{ listen: [] }}\n");
+    // Not checked as a whole: several queues that block stand for several disks that hang.
+    let site = Site::decode(&tree::parse(&text).root.unwrap(), &mut Context::new(dir.path(), &|_| Err("none".into())));
+    let site = site.expect("a site");
+    let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(Quiet("bus".into())), Arc::new(Quiet("line".into()))];
+    let (tap, mut shown) = mpsc::channel(64);
+    let running =
+        start_with(site, drivers, Options { state_dir: dir.path().to_owned(), tap: Some(tap) }).await.unwrap();
+    let mut online = 0;
+    until("both links to be online", || {
+        let told = shown.try_recv().is_ok_and(|message| message.payload.windows(8).any(|text| text == b"\"online\""));
+        online += u32::from(told);
+        online == 2
+    })
+    .await;
+    let queues: Vec<_> = running.queues().iter().map(|(_, queue)| queue.clone()).collect();
+    for queue in &queues {
+        let body = bytes::Bytes::from(vec![b'x'; 256 << 10]);
+        let fill = async { while timeout(Duration::from_secs(1), queue.append(body.clone())).await.is_ok() {} };
+        timeout(PATIENCE, fill).await.expect("the queue is full at some time");
+    }
+    let before: Vec<u64> = queues.iter().map(|queue| queue.counters().captured).collect();
+    running.stop().await.unwrap();
+    for (queue, before) in queues.iter().zip(before) {
+        let counters = queue.counters();
+        assert_eq!(counters.captured, before + 2, "each link has said that it ends: {counters:?}");
+    }
 }

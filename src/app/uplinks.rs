@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tracing::info;
-use wharf_contract::settings::FilePath;
+use wharf_contract::settings::{FilePath, Spanned};
 
 use crate::clock::Clock;
 use crate::config::site::{self, Protocol, TlsVersion, WhenFull};
@@ -106,7 +106,7 @@ pub fn make(
 
 /// Where password and certificates come from.
 fn sources(settings: &site::Uplink) -> Sources {
-    let path = |file: &Option<FilePath>| file.as_ref().map(|file| file.as_path().to_owned());
+    let path = |file: &Option<Spanned<FilePath>>| file.as_ref().map(|file| file.as_path().to_owned());
     let given = |tls: &site::Tls| TlsSettings {
         ca: path(&tls.ca),
         identity: path(&tls.cert).zip(path(&tls.key)),

@@ -75,17 +75,22 @@ fn human(status: &Json) -> String {
             word(&uplink["state"]),
             ago(&uplink["since"], now),
             number(&uplink["in_flight"]),
+            number(&uplink["replayed"]),
+            number(&uplink["refusals"]),
+            number(&uplink["aside"]),
             number(&uplink["connects"]),
             word(&uplink["url"]),
             last,
         ]
     });
     if !uplinks.is_empty() {
-        let header = ["UPLINK", "STATE", "SINCE", "IN FLIGHT", "CONNECTS", "URL", "LAST ERROR"];
-        parts.push(table(&header, 2, 5, &uplinks));
+        let header =
+            ["UPLINK", "STATE", "SINCE", "IN FLIGHT", "REPLAYED", "REFUSALS", "ASIDE", "CONNECTS", "URL", "LAST ERROR"];
+        parts.push(table(&header, 2, 8, &uplinks));
         let queues = rows(&status["uplinks"], |uplink| queue_row(uplink, now));
         let header = ["QUEUE", "WAITING", "OLDEST", "ON DISK", "IN/S", "OUT/S", "UNTOLD", "DROPPED"];
         parts.push(table(&header, 1, 7, &queues));
+        parts.extend(blocking(&status["uplinks"]));
         parts.push(wear(&status["wear"]));
     }
     parts.join("\n\n")
@@ -104,6 +109,20 @@ fn queue_row(uplink: &Json, now: u64) -> Vec<String> {
         number(&queue["losses_untold"]),
         dropped(&queue["dropped"]),
     ]
+}
+
+/// The queues that are full and hold everything up.
+fn blocking(uplinks: &Json) -> Option<String> {
+    let full = uplinks.as_array()?.iter().filter(|uplink| uplink["queue"]["blocking"] == true);
+    let lines: Vec<String> = full
+        .map(|uplink| {
+            let name = word(&uplink["name"]);
+            format!(
+                "queue {name} is full and blocks: no reading becomes a message until there is room (when_full: block)"
+            )
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// `17 (12 full, 5 age)`
@@ -172,6 +191,23 @@ mod tests {
              once in 10 days; a card that stands 1,000 to 3,000 overwrites lasts 28–84 years"
         );
         assert_eq!(wear(&json!({ "over_s": 3 })), "written: 0 B a day, projected from the 3 s since the start");
+    }
+
+    #[test]
+    fn of_each_uplink_it_is_said_what_was_replayed_and_refused_and_whether_its_queue_blocks() {
+        let mut status = json!({ "gateway": "gw1", "uplinks": [{
+            "name": "central", "state": "up", "in_flight": 7, "replayed": 12_345, "refusals": 6, "aside": 2, "connects": 3,
+            "url": "mqtt://a:1883", "queue": { "waiting": 5, "blocking": true },
+        }]});
+        let said = human(&status);
+        let row = said.lines().find(|line| line.starts_with("central")).unwrap();
+        assert_eq!(
+            row.split_whitespace().collect::<Vec<_>>(),
+            ["central", "up", "7", "12,345", "6", "2", "3", "mqtt://a:1883"]
+        );
+        assert!(said.contains("queue central is full and blocks"), "{said}");
+        status["uplinks"][0]["queue"]["blocking"] = false.into();
+        assert!(!human(&status).contains("blocks"), "{}", human(&status));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What no single part of the site file can see: names used twice, rules that are for nothing.
 //!
 //! [`names`] works on the tree, so it finds its mistakes even while other parts of the file cannot
-//! be read. [`site`] works on the decoded site.
+//! be read. [`site`] works on the decoded site, and so does [`files`], which alone looks beyond it.
 
 use std::collections::HashMap;
 
-use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Span, Typed, suggest};
+use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Span, Spanned, Typed, suggest};
 
+use super::load::{LARGEST_PEM, read_bounded};
 use super::{Site, rules};
 use crate::drivers;
 use crate::mapping::Glob;
@@ -60,6 +61,21 @@ pub fn site(site: &Site) -> Vec<Problem> {
     client_ids(site, &mut problems);
     problems.extend(rules::compile(site, &drivers::links(&drivers::build(site))).1);
     problems
+}
+
+/// Certificates and keys that cannot be read. What is in them is looked at by those who use them.
+pub fn files(site: &Site) -> Vec<Problem> {
+    let uplinks = site.uplinks.iter().filter(|(_, uplink)| uplink.any_tls());
+    let tls = uplinks.filter_map(|(_, uplink)| uplink.tls.as_ref());
+    let named = tls.flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten();
+    let wrong = named.filter_map(|file| Some((file, read_bounded(file.as_path(), LARGEST_PEM).err()?)));
+    let problem = |(file, why): (&Spanned<FilePath>, String)| Problem {
+        span: file.span,
+        path: file.path.clone(),
+        message: format!("{}: {why}", file.as_path().display()),
+        help: None,
+    };
+    wrong.map(problem).collect()
 }
 
 /// A link as the tree shows it.

@@ -15,27 +15,42 @@ const LARGEST_FILE: u64 = 4 << 20;
 /// The largest secret: a key in PEM form fits several times over.
 const LARGEST_SECRET: u64 = 64 << 10;
 
-/// Reads, decodes and checks a site file.
+/// The largest file with certificates: a system's whole list has a quarter of that.
+pub(crate) const LARGEST_PEM: u64 = 1 << 20;
+
+/// Reads, decodes and checks a site file, and sees whether the files it names can be read.
 pub fn load(path: &Path) -> Result<Site, SiteErrors> {
     let directory = path.parent().unwrap_or(Path::new(""));
-    load_with(path, &|reference| open_secret(reference, directory))
+    load_with(path, &|reference| open_secret(reference, directory), check::files)
 }
 
 /// Like [`load()`], but leaves the secrets where they are: for those who only look at a gateway and
-/// may not know them. What was a reference to a secret is a stand-in.
+/// may not know them. What was a reference to a secret is a stand-in, and certificates are not
+/// looked at either.
 pub fn load_sealed(path: &Path) -> Result<Site, SiteErrors> {
-    load_with(path, &|_| Ok("sealed".into()))
+    load_with(path, &|_| Ok("sealed".into()), no_files)
 }
 
-fn load_with(path: &Path, secrets: SecretResolver) -> Result<Site, SiteErrors> {
+/// What is wrong with the files a site names.
+type Files = fn(&Site) -> Vec<Problem>;
+
+fn no_files(_: &Site) -> Vec<Problem> {
+    Vec::new()
+}
+
+fn load_with(path: &Path, secrets: SecretResolver, files: Files) -> Result<Site, SiteErrors> {
     let bytes = read_bounded(path, LARGEST_FILE).map_err(|why| SiteErrors::unreadable(path, why))?;
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
-    read(&text, path, secrets)
+    read_with(&text, path, secrets, files)
 }
 
 /// Decodes and checks the text of a site file. `path` is where it is said to stand: messages name
 /// it, and relative file names count from its directory.
 pub fn read(text: &str, path: &Path, secrets: SecretResolver) -> Result<Site, SiteErrors> {
+    read_with(text, path, secrets, no_files)
+}
+
+fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> Result<Site, SiteErrors> {
     let text = tree::normalise(text);
     let tree = tree::parse(&text);
     let mut problems = tree.problems;
@@ -47,7 +62,8 @@ pub fn read(text: &str, path: &Path, secrets: SecretResolver) -> Result<Site, Si
     hide_what_sounds_secret(root.entries(), &mut cx);
     hide_what_sounds_secret(&tree.refused, &mut cx);
     let (found, hidden) = cx.finish();
-    let later = [found, check::names(&root), site.as_ref().map(check::site).unwrap_or_default()];
+    let whole = |look: Files| site.as_ref().map(look).unwrap_or_default();
+    let later = [found, check::names(&root), whole(check::site), whole(files)];
     // What the tree refused would be a puzzle to the decoder too; one message is enough.
     let refused: HashSet<Span> = problems.iter().map(|problem| problem.span).collect();
     problems.extend(later.into_iter().flatten().filter(|problem| !refused.contains(&problem.span)));

@@ -3,7 +3,7 @@
 //! 1. [`tree`] reads YAML into a tree that knows line and column of every key and value. It is
 //!    the only module that knows the YAML crate.
 //! 2. [`site`] says what may be written; the drivers add their own parts. The same definitions
-//!    give the JSON Schema in [`schema`].
+//!    give the JSON Schema in [`schema()`].
 //! 3. [`check`] looks for what no single part can see: names used twice, rules for nothing.
 //! 4. [`errors`] shows mistakes to people and programs.
 //!

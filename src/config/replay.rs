@@ -88,8 +88,9 @@ fn number(node: &Node, cx: &mut Context, unit: &str, expected: &str) -> Option<u
     // Leading zeros and signs are no way to write these.
     let well_formed =
         |digits: &&str| digits.bytes().all(|b| b.is_ascii_digit()) && (*digits == "0" || !digits.starts_with('0'));
-    match digits.filter(well_formed).and_then(|digits| digits.parse().ok()) {
-        Some(number) => Some(number),
+    match digits.filter(|digits| !digits.is_empty()).filter(well_formed) {
+        // What is too large for a number is too large for any of these.
+        Some(digits) => Some(digits.parse().unwrap_or(u32::MAX)),
         None => cx.unexpected(node, expected),
     }
 }

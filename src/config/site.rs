@@ -33,6 +33,13 @@ settings! {
         /// goes to {gateway}-out/{device}/{point} as JSON, or from MySensors in its classic form.
         mapping: Vec<Rule> = Vec::new(),
     }
+    check: |this, node, cx| {
+        if this.uplinks.entries().is_empty() && this.broker.listen.is_empty() {
+            let message = "there is neither an uplink nor a local broker, so nobody would get the readings";
+            cx.field_problem(node, "broker", message)
+                .help("name a broker under `uplinks:`, or leave `broker:` out to have a local one on 127.0.0.1:1883");
+        }
+    };
 }
 
 settings! {
@@ -97,11 +104,11 @@ settings! {
     /// restart.
     pub struct Tls {
         /// Whom to trust, in place of the system's certificates.
-        ca: Option<FilePath> = None,
+        ca: Option<Spanned<FilePath>> = None,
         /// The gateway's own certificate.
-        cert: Option<FilePath> = None,
+        cert: Option<Spanned<FilePath>> = None,
         /// The key to it.
-        key: Option<FilePath> = None,
+        key: Option<Spanned<FilePath>> = None,
         /// What the broker is told is spoken inside (ALPN), where it asks: x-amzn-mqtt-ca, mqtt.
         alpn: Vec<AlpnProtocol> = Vec::new(),
         /// The oldest version of TLS that will do.
@@ -225,7 +232,17 @@ fn urls(uplink: &Uplink, node: &Node, cx: &mut Context) {
     }
     let encrypted = uplink.url.iter().filter(|url| url.tls).count();
     if uplink.tls.is_some() && encrypted == 0 {
-        cx.field_problem(node, "tls", "certificates without encryption").help("write mqtts:// in the URL");
+        let (plain, encrypted) = if uplink.url.iter().all(|url| url.web_socket.is_some()) {
+            ("ws://", "wss://")
+        } else {
+            ("mqtt://", "mqtts://")
+        };
+        cx.field_problem(node, "tls", format!("`tls` has no effect: {plain} is not encrypted"))
+            .help(format!("write {encrypted} in the URL, or leave `tls` out"));
+    }
+    if uplink.url.len() == 1 && node.get("return_after").is_some() {
+        cx.field_problem(node, "return_after", "`return_after` has no effect: there is one URL, and none to return to")
+            .help("leave it out, or write several URLs: url: [mqtts://first, mqtts://second]");
     }
     if uplink.password.is_some() && (1..uplink.url.len()).contains(&encrypted) {
         cx.field_problem(node, "url", "where the encrypted broker is blocked, the password would go unencrypted")

@@ -25,16 +25,28 @@ const USUAL_PATH: &str = "/mqtt";
 impl BrokerUrl {
     /// Reads a URL; the error says what is wrong, and what could be done about it.
     pub fn parse(text: &str) -> Result<Self, (String, Option<String>)> {
-        let example = || Some("write mqtt://host:1883, or mqtts://host:8883 for an encrypted connection".to_owned());
-        let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| ("a URL begins with mqtt://".to_owned(), example()))?;
+        let any = || {
+            let words = "write mqtt://host:1883, or mqtts://host:8883 for an encrypted connection; \
+                         through a web server ws://host:80/mqtt or wss://host:443/mqtt";
+            Some(words.to_owned())
+        };
+        let beginning = || "a URL begins with mqtt://, mqtts://, ws:// or wss://".to_owned();
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| (beginning(), any()))?;
         let (tls, web_socket) = match scheme {
             "mqtt" => (false, false),
             "mqtts" => (true, false),
             "ws" => (false, true),
             "wss" => (true, true),
-            _ => return Err((format!("`{scheme}` is not a protocol that reaches an MQTT broker"), example())),
+            _ => return Err((format!("`{scheme}` is not a protocol that reaches an MQTT broker"), any())),
         };
+        let example = match (web_socket, tls) {
+            (false, false) => "mqtt://host:1883",
+            (false, true) => "mqtts://host:8883",
+            (true, false) => "ws://host:80/mqtt",
+            (true, true) => "wss://host:443/mqtt",
+        };
+        let example = || Some(format!("write {example}"));
+        let plain_path = || ("the path of a web socket is plain, without ?, # or blanks".to_owned(), example());
         // The text is not repeated: there may be a password in it.
         if rest.contains('@') {
             let help = "use username: and password:, the latter as ${file:name} or ${env:NAME}";
@@ -45,11 +57,12 @@ impl BrokerUrl {
             (false, "" | "/") => None,
             (true, "") => Some(USUAL_PATH.to_owned()),
             (true, path) if path.chars().all(may_stand_in_a_path) => Some(path.to_owned()),
-            (true, _) => return Err(("the path of a web socket is plain, without ? or #".into(), None)),
+            (true, _) => return Err(plain_path()),
             (false, _) => return Err(("the URL of a broker ends with its port".into(), example())),
         };
         if address.contains(['?', '#']) {
-            return Err(("the URL of a broker ends with its port".into(), example()));
+            let too_long = ("the URL of a broker ends with its port".to_owned(), example());
+            return Err(if web_socket { plain_path() } else { too_long });
         }
         let (host, port) = match (web_socket, tls) {
             (false, false) => host_port::<1883>(address),

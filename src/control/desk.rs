@@ -1,7 +1,7 @@
 //! Knows how the gateway is, and answers what is asked.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -141,15 +141,20 @@ impl Uplink {
         let (state, since) = self.state.look();
         let counters = self.queue.counters();
         let rate = self.rates.rate(sample(&counters));
-        let news = &self.end.counters.news;
+        let counted = &self.end.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let news = &counted.news;
         let error = news.last_error().map(|(at, error)| json!({ "at": wall(at, now), "error": error }));
         json!({
             "name": &*self.end.name,
             "state": if state == UplinkState::Up { "up" } else { "down" },
             "since": wall(since, now),
             "url": self.end.url.borrow().to_string(),
-            "connects": self.end.counters.connects.load(Ordering::Relaxed),
+            "connects": read(&counted.connects),
             "in_flight": news.in_flight(),
+            "replayed": read(&counted.replayed),
+            "refusals": read(&counted.refusals),
+            "aside": read(&counted.aside),
             "last_error": error,
             "queue": queue_json(&counters),
             "rate": { "in": rate.into, "out": rate.out, "over_s": rate.over.as_secs() },
@@ -167,6 +172,7 @@ fn queue_json(counters: &queue::Counters) -> Json {
         "captured": counters.captured,
         "acknowledged": counters.acknowledged,
         "waiting": counters.queued,
+        "blocking": counters.is_blocking,
         "dropped": dropped_json(&counters.dropped),
         "losses_untold": counters.losses_untold,
         "oldest": counters.oldest_captured_at.map(epoch_ms),

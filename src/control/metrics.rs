@@ -10,13 +10,17 @@
 //! | `wharf_uplink_up` | `uplink` | 1 while it is connected |
 //! | `wharf_uplink_connects_total` | `uplink` | connections since the start |
 //! | `wharf_uplink_in_flight` | `uplink` | messages published and not yet acknowledged |
+//! | `wharf_uplink_replayed_total` | `uplink` | messages published as replayed since the start |
+//! | `wharf_uplink_refusals_total` | `uplink` | publications the broker refused since the start, each try counted |
+//! | `wharf_uplink_aside` | `uplink` | messages set aside that wait for another try |
 //! | `wharf_queue_captured_total` | `uplink` | messages captured since the queue was made |
 //! | `wharf_queue_acknowledged_total` | `uplink` | of these, acknowledged by the broker |
 //! | `wharf_queue_waiting` | `uplink` | of these, waiting |
+//! | `wharf_queue_blocking` | `uplink` | 1 while it is full and takes nothing more |
 //! | `wharf_queue_dropped_total` | `uplink`, `reason` | of these, dropped |
 //! | `wharf_queue_losses_untold` | `uplink` | losses the broker has not been told of yet |
 //! | `wharf_queue_oldest_timestamp_seconds` | `uplink` | when the oldest waiting message was captured; missing while none waits |
-//! | `wharf_queue_size_bytes` | `uplink` | what its files take on disk |
+//! | `wharf_queue_size_bytes` | `uplink` | what its segments take on disk, as far as `max_size` goes |
 //! | `wharf_queue_written_bytes_total` | `uplink` | bytes written to the log since the start |
 //! | `wharf_queue_device_bytes_total` | `uplink` | the same in whole pages, as a card sees it |
 //! | `wharf_queue_commits_total` | `uplink` | commits since the start |
@@ -52,15 +56,23 @@ pub fn render(status: &Json) -> String {
     page.text
 }
 
-/// A column of the table of queues: the metric, its type, what it says, and where it stands.
+/// A column of the table of uplinks or of queues: the metric, its type, what it says, and where it stands.
 type Column = (&'static str, &'static str, &'static str, &'static str);
+
+const UPLINK: [Column; 5] = [
+    ("wharf_uplink_connects_total", "counter", "Connections since the start.", "connects"),
+    ("wharf_uplink_in_flight", "gauge", "Messages not yet acknowledged.", "in_flight"),
+    ("wharf_uplink_replayed_total", "counter", "Messages published as replayed since the start.", "replayed"),
+    ("wharf_uplink_refusals_total", "counter", "Publications the broker refused since the start.", "refusals"),
+    ("wharf_uplink_aside", "gauge", "Messages set aside that wait for another try.", "aside"),
+];
 
 const QUEUE: [Column; 10] = [
     ("wharf_queue_captured_total", "counter", "Messages captured since the queue was made.", "captured"),
     ("wharf_queue_acknowledged_total", "counter", "Messages the broker has acknowledged.", "acknowledged"),
     ("wharf_queue_waiting", "gauge", "Messages that wait.", "waiting"),
     ("wharf_queue_losses_untold", "gauge", "Losses the broker has not been told of yet.", "losses_untold"),
-    ("wharf_queue_size_bytes", "gauge", "What the queue's files take on disk.", "disk_bytes"),
+    ("wharf_queue_size_bytes", "gauge", "What the queue's segments take on disk.", "disk_bytes"),
     ("wharf_queue_written_bytes_total", "counter", "Bytes written to the log since the start.", "written_bytes"),
     ("wharf_queue_device_bytes_total", "counter", "Bytes written in whole pages since the start.", "device_bytes"),
     ("wharf_queue_commits_total", "counter", "Commits since the start.", "commits"),
@@ -72,13 +84,15 @@ fn uplinks(page: &mut Page, uplinks: &Json) {
     page.each("wharf_uplink_up", "gauge", "1 while the uplink is connected.", uplinks, "uplink", |uplink| {
         Some(flag(uplink["state"] == "up"))
     });
-    let connects = |uplink: &Json| uplink["connects"].as_f64();
-    page.each("wharf_uplink_connects_total", "counter", "Connections since the start.", uplinks, "uplink", connects);
-    let in_flight = |uplink: &Json| uplink["in_flight"].as_f64();
-    page.each("wharf_uplink_in_flight", "gauge", "Messages not yet acknowledged.", uplinks, "uplink", in_flight);
+    for (name, kind, help, key) in UPLINK {
+        page.each(name, kind, help, uplinks, "uplink", |uplink| uplink[key].as_f64());
+    }
     for (name, kind, help, key) in QUEUE {
         page.each(name, kind, help, uplinks, "uplink", |uplink| uplink["queue"][key].as_f64());
     }
+    let blocking = |uplink: &Json| uplink["queue"]["blocking"].as_bool().map(flag);
+    let help = "1 while the queue is full and takes nothing more.";
+    page.each("wharf_queue_blocking", "gauge", help, uplinks, "uplink", blocking);
     let oldest = |uplink: &Json| seconds(&uplink["queue"]["oldest"]);
     let help = "When the oldest waiting message was captured.";
     page.each("wharf_queue_oldest_timestamp_seconds", "gauge", help, uplinks, "uplink", oldest);
@@ -176,8 +190,8 @@ mod tests {
         let text = render(&json!({
             "gateway": "gw1", "version": "9.9", "since": 1_795_219_869_500_u64,
             "links": [{ "name": "garden", "state": "degraded" }, { "name": "bus", "state": "offline" }],
-            "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "queue": {
-                "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
+            "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "aside": 2, "queue": {
+                "blocking": true, "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
             }}],
             "wear": { "disk_bytes": 64_000_000_000_u64 },
         }));
@@ -186,6 +200,9 @@ mod tests {
             "wharf_start_time_seconds 1795219869.5",
             "wharf_link_up{link=\"garden\"} 1",
             "wharf_link_up{link=\"bus\"} 0",
+            "wharf_uplink_in_flight{uplink=\"central\"} 7",
+            "wharf_uplink_aside{uplink=\"central\"} 2",
+            "wharf_queue_blocking{uplink=\"central\"} 1",
             "# TYPE wharf_queue_captured_total counter",
             "wharf_queue_captured_total{uplink=\"central\"} 12345678901",
             "wharf_queue_dropped_total{uplink=\"central\",reason=\"full\"} 2",

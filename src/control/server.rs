@@ -46,7 +46,7 @@ pub async fn serve(socket: Socket, desk: Desk, stop: CancellationToken) {
                     });
                 }
                 Err(error) => {
-                    if refused.due().is_some() {
+                    if refused.note(1).is_some() {
                         warn!(%error, "cannot serve a client of the control socket");
                     }
                     sleep(ACCEPT_AGAIN).await;

@@ -16,7 +16,7 @@ async fn blocked(dir: &std::path::Path) -> (North, Queue, Route) {
     let north = North::new(vec![outlet], None, None);
     let facts = LinkFacts { link: "bus".into(), driver: "test", labels: &[] };
     let route = north.routes(facts).link();
-    let full = async { while timeout(Duration::from_secs(1), north.carry(large(), route)).await.is_ok() {} };
+    let full = async { while timeout(Duration::from_secs(1), north.carry(large(), route, || None)).await.is_ok() {} };
     timeout(SOON, full).await.expect("the queue is full at some time");
     (north, queue, route)
 }
@@ -42,14 +42,14 @@ async fn a_reading_waits_until_the_gateway_stops_and_then_says_who_did_not_get_i
     let captured = queue.counters().captured;
     let waiting = tokio::spawn({
         let north = north.clone();
-        async move { north.carry(large(), route).await }
+        async move { north.carry(large(), route, || None).await }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished(), "there was no room, and yet it did not wait");
 
     north.stop_waiting();
     assert_eq!(timeout(SOON, waiting).await.unwrap().unwrap(), route);
-    assert_eq!(timeout(SOON, north.carry(large(), route)).await.unwrap(), route);
+    assert_eq!(timeout(SOON, north.carry(large(), route, || None)).await.unwrap(), route);
     assert_eq!(queue.counters().captured, captured, "whoever carries counts");
     let taken_at = SystemTime::now();
     north.count_lost(route, 2, taken_at, taken_at);
@@ -71,7 +71,7 @@ async fn a_message_for_some_is_not_offered_to_the_others() {
     let facts = LinkFacts { link: "garden".into(), driver: "test", labels: &[] };
     let route = north.routes(facts).link();
 
-    assert_eq!(north.carry(large(), route).await, Route::default());
+    assert_eq!(north.carry(large(), route, || None).await, Route::default());
     assert_eq!(captured(), [0, 1]);
     north.publish(large(), &To::Some(route)).await;
     assert_eq!(captured(), [0, 2]);

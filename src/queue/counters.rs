@@ -35,7 +35,8 @@ pub struct Counters {
     pub failed_syncs: u64,
     /// Segments set aside as `*.corrupt`.
     pub set_aside: u64,
-    /// Bytes all segments take on disk, the spare included.
+    /// Bytes all segments take on disk, the spare included: what `max_size` bounds. The cursor file
+    /// takes another half MiB, always.
     pub disk_bytes: u64,
     /// Whether the queue is full and makes those who append wait ([`WhenFull::Block`](super::WhenFull::Block)).
     pub is_blocking: bool,

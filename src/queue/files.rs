@@ -17,7 +17,8 @@ use super::cursor::CursorFile;
 use super::ledger::Ledger;
 use super::segment::{Segment, file_name};
 
-const SPARE: &str = "spare";
+/// The file to become the next segment.
+pub const SPARE: &str = "spare";
 
 /// How many unreadable segments are kept for somebody to look at; the oldest go first.
 const MAX_SET_ASIDE: usize = 4;

@@ -43,7 +43,8 @@ pub struct Overview {
     pub oldest: Option<(Seq, SystemTime)>,
     /// Losses the broker has not been told of, oldest first.
     pub losses: Vec<Loss>,
-    /// Bytes all files take on disk.
+    /// Bytes all segments take on disk, the spare included: what `max_size` bounds, counted as in
+    /// [`Counters::disk_bytes`](super::Counters::disk_bytes).
     pub disk_bytes: u64,
     /// Segments in use.
     pub segments: usize,

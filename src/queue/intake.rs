@@ -1,7 +1,7 @@
 //! What comes in: numbered, stamped, and taken in or counted as lost.
 
 use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -16,29 +16,42 @@ impl Queue {
     /// # Errors
     /// The queue is closed, and did not take the record.
     pub async fn append(&self, body: Bytes) -> Result<(), Closed> {
-        let Some(mut body) = self.try_append(body)? else { return Ok(()) };
+        let mut body = body;
+        while let Some(back) = self.try_append(body)? {
+            self.room().await;
+            body = back;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room for a record, or the queue is closed. Others may be quicker to
+    /// take it.
+    pub(crate) async fn room(&self) {
+        let shared = &self.inner.shared;
         loop {
-            let mut room = pin!(self.inner.shared.space.notified());
+            let mut room = pin!(shared.space.notified());
             room.as_mut().enable();
-            match self.try_append(body)? {
-                None => return Ok(()),
-                Some(back) => body = back,
+            {
+                let state = shared.lock();
+                if state.closing || state.has_room() {
+                    return;
+                }
             }
             room.await;
         }
     }
 
-    /// Like [`Queue::append`], but waits no longer than `patience`: then the record is numbered,
-    /// dropped and counted as [`LossReason::Full`].
+    /// Like [`Queue::append`], but waits no longer than until `patience` has come to its end: then
+    /// the record is numbered, dropped and counted as [`LossReason::Full`].
     ///
     /// # Errors
     /// The queue is closed, and did not take the record.
-    pub async fn offer(&self, body: Bytes, patience: Duration) -> Result<(), Closed> {
-        // Looked at first, so that nothing is dropped while there is room.
-        let Some(body) = self.try_append(body)? else { return Ok(()) };
-        match tokio::time::timeout(patience, self.append(body)).await {
-            Ok(outcome) => outcome,
-            Err(_) => self.never_take_in(1, LossReason::Full, None),
+    pub async fn offer(&self, body: Bytes, patience: impl Future<Output = ()>) -> Result<(), Closed> {
+        tokio::select! {
+            // Looked at first, so that nothing is dropped while there is room.
+            biased;
+            outcome = self.append(body) => outcome,
+            () = patience => self.never_take_in(1, LossReason::Full, None),
         }
     }
 
@@ -51,8 +64,11 @@ impl Queue {
         }
     }
 
-    /// Gives the body back if there is no room for it now.
-    fn try_append(&self, body: Bytes) -> Result<Option<Bytes>, Closed> {
+    /// Like [`Queue::append`], but gives the body back if there is no room for it now.
+    ///
+    /// # Errors
+    /// The queue is closed, and did not take the record.
+    pub(crate) fn try_append(&self, body: Bytes) -> Result<Option<Bytes>, Closed> {
         let shared = &self.inner.shared;
         if body.len() > self.inner.max_body {
             return self.never_take_in(1, LossReason::TooLarge, None).map(|()| None);

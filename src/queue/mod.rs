@@ -4,7 +4,9 @@
 //! numbers a body and hands it to a writer thread, which commits everything that waits with one
 //! write and one sync; [`Queue::read`] returns committed records only, so what is published is
 //! already safe. [`Queue::acknowledge`] finishes a record. What is lost (the disk is full, a record
-//! is too old, a sector went bad) is counted in [`Counters`] and told by [`Queue::next_loss`].
+//! is too old, a sector went bad) is counted in [`Counters`] and told by [`Queue::next_loss`]. The log
+//! gets it from whoever asks [`Queue::next_losses`]; here it is written down for those who look for
+//! a fault only, at debug level, or a night of losses would be a book.
 //!
 //! From top to bottom: [`Queue`] is the handle, with `intake` for what comes in and `telling` for what
 //! was lost; `state` is what it shares with the `writer`, whose

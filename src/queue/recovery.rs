@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::done::HIGHEST;
 use super::files::Files;
@@ -178,7 +178,8 @@ pub fn last_record(segment: &Segment) -> Option<u64> {
 }
 
 /// Brings the ledger and the segments together: afterwards each number that was given is finished
-/// or in a segment. Returns whether the last segment may be appended to.
+/// or in a segment. Returns whether the last segment may be appended to. What is lost is told, as an
+/// error, by those who watch the queue's losses; here there may be a line for each of many gaps.
 fn settle(state: &mut State, found: Found) -> bool {
     let oldest = state.segments.front().map_or(0, |entry| entry.segment.first);
     let end = state.segments.back().map_or(0, |entry| entry.end);
@@ -208,7 +209,7 @@ fn settle(state: &mut State, found: Found) -> bool {
         } else if found.has_cursor || aside {
             let count = state.lose(lost.clone(), LossReason::Damaged, times);
             if count > 0 {
-                warn!(first = lost.start, last = lost.end - 1, count, "segments are missing");
+                debug!(first = lost.start, last = lost.end - 1, count, "segments are missing");
             }
         } else {
             // The ledgers left are older than the last segment. Segments go when all in them is
@@ -219,7 +220,7 @@ fn settle(state: &mut State, found: Found) -> bool {
         let crashed = stored.max(seqs.start)..seqs.end.min(known);
         let count = state.lose(crashed.clone(), LossReason::Crash, times);
         if count > 0 {
-            warn!(
+            debug!(
                 first = crashed.start,
                 last = crashed.end - 1,
                 count,
@@ -233,7 +234,7 @@ fn settle(state: &mut State, found: Found) -> bool {
         let (first, last) = (hole.start, hole.end - 1);
         let count = state.lose(hole, LossReason::Damaged, times);
         if count > 0 {
-            warn!(first, last, count, "records in the last segment are damaged and lost");
+            debug!(first, last, count, "records in the last segment are damaged and lost");
         }
     }
     beyond.is_none()

@@ -46,8 +46,11 @@ impl Writer {
     /// Brings what was encoded last to the cursor file; says whether that worked.
     pub(super) fn write_cursor_or_warn(&mut self) -> bool {
         let written = self.write_cursor();
-        if let Err(error) = &written {
-            warn!(dir = %self.files.dir().display(), %error, "cannot save what is acknowledged");
+        if let Err(error) = &written
+            && let Some(line) = self.unsaved.note(1)
+        {
+            let (dir, times) = (self.files.dir().display(), line.count);
+            warn!(%dir, %error, times, "cannot save what is acknowledged");
         }
         written.is_ok()
     }

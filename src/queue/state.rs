@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::{error, warn};
+use tracing::debug;
 
 use super::Record;
 use super::counters::Counters;
@@ -248,7 +248,11 @@ impl State {
         // A ledger that could not be saved whole would be a second truth. It takes thousands of
         // gaps to get here, and then the shortest stretch between two of them goes as well.
         while let Some(stretch) = self.ledger.done.overflow() {
-            warn!(first = stretch.start, last = stretch.end - 1, "too many gaps to keep apart, so records are dropped");
+            debug!(
+                first = stretch.start,
+                last = stretch.end - 1,
+                "too many gaps to keep apart, so records are dropped"
+            );
             if let Some(more) = self.ledger.lose(stretch, LossReason::Full, times) {
                 self.fresh.note(LossReason::Full, (more.first, more.last), more.count, times);
             }
@@ -359,7 +363,7 @@ impl State {
             let (first, last) = (missing.seqs.start, missing.seqs.end.saturating_sub(1));
             let damaged = self.lose(missing.seqs, LossReason::Damaged, missing.times.unwrap_or(known));
             if damaged > 0 {
-                error!(first, last, damaged, "records on disk are damaged and lost");
+                debug!(first, last, damaged, "records on disk are damaged and lost");
             }
             lost += damaged;
         }

@@ -57,6 +57,14 @@ impl Queue {
         }
     }
 
+    /// What was dropped since this was last asked, without waiting.
+    pub fn fresh_losses(&self) -> Vec<Loss> {
+        let mut state = self.inner.shared.lock();
+        let mut losses = state.fresh.take();
+        losses.iter_mut().for_each(|loss| loss.put_right(&state.ledger.eras));
+        losses
+    }
+
     /// What was dropped since this was last asked, for the log and for local clients; waits until
     /// something is. Losses of one reason that follow each other come as one. Not kept over
     /// restarts. Empty once the queue is closed and all is told.
@@ -65,13 +73,11 @@ impl Queue {
         loop {
             let mut lost = pin!(shared.lost.notified());
             lost.as_mut().enable();
-            {
-                let mut state = shared.lock();
-                let mut losses = state.fresh.take();
-                losses.iter_mut().for_each(|loss| loss.put_right(&state.ledger.eras));
-                if !losses.is_empty() || state.ended {
-                    return losses;
-                }
+            // Asked for first: what the writer loses at its very end is seen after that.
+            let ended = shared.lock().ended;
+            let losses = self.fresh_losses();
+            if !losses.is_empty() || ended {
+                return losses;
             }
             lost.await;
         }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tracing::error;
+use tracing::debug;
 
 use super::WhenFull;
 use super::files::{NoFile, is_full};
@@ -67,7 +67,7 @@ impl Writer {
             self.tail = None;
         }
         if dropped > 0 {
-            error!(dir = %self.files.dir().display(), dropped, "the queue is full, so its oldest segment was dropped");
+            debug!(dir = %self.files.dir().display(), dropped, "the queue is full, so its oldest segment was dropped");
             self.shared.lost.notify_waiters();
             self.shared.committed.notify_waiters();
         }

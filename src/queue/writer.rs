@@ -19,6 +19,7 @@ use super::frame::{self, Kind};
 use super::losses::LossReason;
 use super::segment::{HEADER, MAX_SPAN, Mark, Segment};
 use super::state::{Pending, Shared};
+use crate::seldom::Seldom;
 
 /// How many segments a batch is tried on before it is given up.
 const ATTEMPTS: u32 = 3;
@@ -40,8 +41,13 @@ pub struct Writer {
     /// The encoded ledger, and the segments that may be freed once it is on disk.
     pub(super) ledger: Vec<u8>,
     pub(super) freeable: Vec<Arc<Segment>>,
-    /// Why records are not being stored, so that it is logged once and not with every commit.
+    /// Why records are not being stored, so that it is logged once and not with every commit; and
+    /// whether it was logged, for at the brink of a full queue it begins and ends all the time.
     trouble: Option<LossReason>,
+    trouble_told: bool,
+    troubles: Seldom,
+    failures: Seldom,
+    pub(super) unsaved: Seldom,
     closing: bool,
     pub(super) next_tick: Instant,
     /// The first record that was not too old when that was last looked at: its number, and when
@@ -113,6 +119,10 @@ impl Writer {
             ledger: Vec::new(),
             freeable: Vec::new(),
             trouble: None,
+            trouble_told: false,
+            troubles: Seldom::default(),
+            failures: Seldom::default(),
+            unsaved: Seldom::default(),
             closing: false,
             next_tick: now,
             first_kept: None,
@@ -354,7 +364,7 @@ impl Writer {
         if staged.ledger > 0 {
             self.shared.saved.notify_waiters();
         }
-        if self.trouble.take().is_some() {
+        if self.trouble.take().is_some() && std::mem::take(&mut self.trouble_told) {
             info!(dir = %self.files.dir().display(), "records are being stored again");
         }
     }
@@ -363,7 +373,7 @@ impl Writer {
     fn keep(&mut self, from: usize) {
         self.batch.drain(..from);
         self.shared.lock().counters.is_blocking = true;
-        if self.trouble.replace(LossReason::Full) != Some(LossReason::Full) {
+        if self.is_new_trouble(LossReason::Full) {
             warn!(dir = %self.files.dir().display(), "the queue is full, so new records wait");
         }
     }
@@ -378,17 +388,16 @@ impl Writer {
 
     /// Counts the rest of the batch as dropped: there is nowhere to put it.
     fn give_up(&mut self, from: usize, why: NoFile) {
+        let reason = if matches!(why, NoFile::Full) { LossReason::Full } else { LossReason::Unwritable };
+        // That and how much is lost is told by whoever watches the losses; what the disk says is known
+        // here alone.
+        if self.is_new_trouble(reason)
+            && let NoFile::Io(error) = why
+        {
+            error!(dir = %self.files.dir().display(), %error, "the disk takes no records, so they are dropped");
+        }
         let rest = &self.batch[from..];
         let (Some(first), Some(last)) = (rest.first(), rest.last()) else { return };
-        let reason = if matches!(why, NoFile::Full) { LossReason::Full } else { LossReason::Unwritable };
-        if self.trouble != Some(reason) {
-            self.trouble = Some(reason);
-            let dir = self.files.dir().display();
-            match why {
-                NoFile::Full => error!(%dir, "the queue is full, so new records are dropped"),
-                NoFile::Io(error) => error!(%dir, %error, "the disk takes no records, so they are dropped"),
-            }
-        }
         let mut state = self.shared.lock();
         state.lose(first.seq..last.seq + 1, reason, times(rest));
         state.in_hand = None;
@@ -397,9 +406,19 @@ impl Writer {
         self.shared.committed.notify_waiters();
     }
 
+    /// Notes why records are not being stored. Returns whether that is to be logged.
+    fn is_new_trouble(&mut self, reason: LossReason) -> bool {
+        let tell = self.trouble.replace(reason) != Some(reason) && self.troubles.note(1).is_some();
+        self.trouble_told |= tell;
+        tell
+    }
+
     /// Seals the tail where it was last known to be good.
     fn abandon_tail(&mut self, error: &io::Error) {
-        warn!(dir = %self.files.dir().display(), %error, "a segment could not be written, so a new one is begun");
+        if let Some(line) = self.failures.note(1) {
+            let (dir, times) = (self.files.dir().display(), line.count);
+            warn!(%dir, %error, times, "a segment could not be written, so a new one is begun");
+        }
         self.tail = None;
         self.ledger_not_saved();
         let mut state = self.shared.lock();

@@ -22,6 +22,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const READ_AHEAD: usize = 64;
 /// How often to look whether the live lane has fallen behind.
 const CHECK: Duration = Duration::from_secs(1);
+/// A broker that has acknowledged nothing for this long is not slow; it is frozen, or gone.
+const MOVING: Duration = Duration::from_secs(3);
 
 /// What has to be known of a record under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,10 +276,25 @@ impl Flow {
         true
     }
 
+    /// Has read again, as backlog, what lies above `from` and below what the live lane reads next, as
+    /// far as it is neither finished nor under way: it was passed over.
+    pub fn go_back(&mut self, from: Seq) {
+        let first = |lane: &Supply| lane.ready.front().map_or(lane.next, |record| record.seq);
+        let live = first(&self.live);
+        self.backlog = Supply::new(from.min(first(&self.backlog)).min(live), live);
+        self.live_from = live;
+        self.first_live = self.first_live.min(from);
+    }
+
     /// Something was acknowledged, or left and needs no acknowledgement.
     pub fn made_progress(&mut self) {
         self.acknowledged += 1;
         self.progress = Instant::now();
+    }
+
+    /// Whether the broker has acknowledged something on this connection, and does.
+    pub fn is_moving(&self, now: Instant) -> bool {
+        self.acknowledged > 0 && now.saturating_duration_since(self.progress) < MOVING
     }
 
     /// When the connection counts as stalled. With nothing under way there is nothing to wait for.

@@ -97,15 +97,20 @@ pub struct Delivery {
     pub stall: Duration,
     /// The first wait before the next try at a broker that answers and does not keep us.
     pub first_wait: Duration,
+    /// How long a broker that closes the connection at our state, or at the report of a loss, gets
+    /// none.
+    pub rest: Duration,
     /// What knows the time.
     pub clock: Clock,
 }
 
 impl Default for Delivery {
-    /// 30 % for the backlog and no limit, no age, a broker that may be silent for 30 s.
+    /// 30 % for the backlog and no limit, no age, a broker that may be silent for 30 s, and an hour
+    /// without what it does not want.
     fn default() -> Self {
         let (stall, first_wait) = (Duration::from_secs(30), route::FIRST_WAIT);
-        Self { share: 30, rate: None, max_age: None, stall, first_wait, clock: Clock::system() }
+        let rest = Duration::from_secs(3600);
+        Self { share: 30, rate: None, max_age: None, stall, first_wait, rest, clock: Clock::system() }
     }
 }
 
@@ -196,7 +201,11 @@ impl Uplink {
                 // Perhaps we are let in with the new ones.
                 () = keyring.changed() => {}
             }
-            let aim = Aim { url: self.urls[index].clone(), keys: keyring.keys().await };
+            let keys = tokio::select! {
+                () = stop.cancelled() => break,
+                keys = keyring.keys() => keys,
+            };
+            let aim = Aim { url: self.urls[index].clone(), keys };
             let connection = connection.get_or_insert_with(|| Connection::new(self.options.clone(), aim.clone()));
             connection.aim(aim);
             url.send_replace(connection.url().clone());
@@ -339,4 +348,55 @@ async fn watch_end(queue: &Queue, recent: &Mutex<Recent>) {
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Settings;
+
+    fn uplink(dir: &std::path::Path) -> Uplink {
+        let topics = Topics::new("gw1");
+        let second = Duration::from_secs(1);
+        Uplink {
+            name: "central".into(),
+            urls: vec![BrokerUrl::parse("mqtt://127.0.0.1:1").unwrap()],
+            return_after: second,
+            options: Options {
+                protocol: Protocol::V5,
+                client_id: "gw1".into(),
+                keep_alive: 30 * second,
+                will: will(&topics),
+                window: 10,
+                session_expiry: second,
+                connect_timeout: second,
+            },
+            command_age: second,
+            queue: Queue::open(Settings::new(dir)).unwrap(),
+            delivery: Delivery::default(),
+            topics,
+            asks: mpsc::channel(1).0,
+        }
+    }
+
+    #[test]
+    fn a_password_that_takes_long_to_be_read_does_not_hold_the_stop_up() {
+        // With its only thread for slow work taken, no file is read.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || released.recv());
+        let dir = tempfile::tempdir().unwrap();
+        runtime.block_on(async {
+            let stop = CancellationToken::new();
+            let keyring = Keyring::new("central".into(), Sources::default()).unwrap();
+            let (_end, task) = uplink(dir.path()).start(keyring, stop.clone());
+            let task = tokio::spawn(task);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stop.cancel();
+            // Less than the files get, and more than it takes.
+            tokio::time::timeout(Duration::from_secs(4), task).await.expect("it stops").unwrap();
+        });
+        drop(release);
+    }
 }

@@ -18,9 +18,14 @@ pub struct News {
 impl News {
     /// A connection failed, or could not be made.
     pub fn failed(&self, error: &dyn std::fmt::Display) {
+        self.noted(error);
+        self.carries(0);
+    }
+
+    /// Something is wrong, although the connection stands.
+    pub fn noted(&self, error: &dyn std::fmt::Display) {
         let words = error.to_string().chars().take(LONGEST_ERROR).collect();
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), words));
-        self.carries(0);
     }
 
     /// So many publications are in flight.

@@ -7,7 +7,8 @@
 //! 1. A message that was under way each of the last three times a connection broke is a
 //!    **suspect**. From then on messages go one at a time, until the suspects are acknowledged or
 //!    a connection breaks with just one message under way. That one is **accused**.
-//! 2. An accused message is set aside, and so is what follows on its topic. The rest goes on.
+//! 2. An accused message is set aside, and so is what follows on its topic; what there is no room
+//!    for is passed over, and read from the queue again when the topic is settled. The rest goes on.
 //! 3. When twenty others were acknowledged without a break, that is a **strike**: the connection
 //!    holds, it was the message. It gets a **trial**, alone. Acknowledged, it is acquitted. Does
 //!    the connection break again, it waits for the next strike, and every time for more of the

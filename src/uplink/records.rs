@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::client::{ConnectionError, Extras, Protocol, Refusal};
 use super::flow::{Flow, Read, Supply, UnderWay};
@@ -39,6 +39,12 @@ pub struct Records<'u> {
     retained: Retained,
     topics: RandomState,
     drops: Seldom,
+    overtaken: Seldom,
+    /// The oldest that a lane has passed over, because its topic is in question and there is no room
+    /// to remember it by; it is read again from there on.
+    passed_over: Option<Seq>,
+    /// A topic is in question no more, so it is worth looking.
+    look_again: bool,
 }
 
 impl<'u> Records<'u> {
@@ -53,6 +59,9 @@ impl<'u> Records<'u> {
             retained: Retained::new(uplink.queue.finished_end_at_open()),
             topics: RandomState::new(),
             drops: Seldom::default(),
+            overtaken: Seldom::default(),
+            passed_over: None,
+            look_again: false,
         }
     }
 
@@ -73,8 +82,16 @@ impl<'u> Records<'u> {
     pub fn fill(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
         let now = Instant::now();
         if flow.keep_up(now, || self.older_than(BEHIND), || self.uplink.queue.end()) {
-            let waiting = self.uplink.queue.counters().queued;
-            info!(uplink = %self.uplink.name, waiting, "messages come faster than the broker takes them; the newest go first");
+            // A broker that takes nothing at all is another matter, and told elsewhere.
+            if flow.is_moving(now) && self.overtaken.note(1).is_some() {
+                let waiting = self.uplink.queue.counters().queued;
+                info!(uplink = %self.uplink.name, waiting, "messages come faster than the broker takes them; the newest go first");
+            }
+        }
+        if std::mem::take(&mut self.look_again)
+            && let Some(from) = self.passed_over.take()
+        {
+            flow.go_back(from);
         }
         if !self.aside.is_empty() || !self.poison.is_quiet() {
             self.try_again(flow, now)?;
@@ -118,7 +135,7 @@ impl<'u> Records<'u> {
     /// The broker acknowledged a record, or it left and needs no acknowledgement.
     pub fn acknowledged(&mut self, record: UnderWay) {
         self.uplink.queue.acknowledge(record.seq);
-        self.aside.accepted(record.seq);
+        self.aside.accepted(record.seq, Instant::now());
         self.settled(record);
     }
 
@@ -128,6 +145,22 @@ impl<'u> Records<'u> {
         self.settled(record);
         if let Some(given_up) = self.aside.refused(known(record), refusal.code, Instant::now()) {
             self.drop_record(given_up, LossReason::Refused, &format!("refused by the broker ({refusal})"));
+        }
+    }
+
+    /// Whether our state is to be published to see whether the broker takes anything at all.
+    pub fn wants_control(&mut self) -> bool {
+        self.aside.wants_control()
+    }
+
+    /// The broker has answered our state.
+    pub fn control_answered(&mut self, refusal: Option<&Refusal>) {
+        if self.aside.control_answered(refusal.is_some())
+            && let Some(reason) = refusal
+        {
+            let words = format!("the broker refuses everything ({reason}): check its rules for this user");
+            error!(uplink = %self.uplink.name, "{words}; messages wait");
+            self.counters.news.noted(&words);
         }
     }
 
@@ -144,12 +177,14 @@ impl<'u> Records<'u> {
             self.aside.gone(record.message.seq);
         }
         self.aside.broke(now);
+        self.passed_over = None;
     }
 
     /// The connection was left in good order, perhaps with something still under way.
     pub fn left(&mut self) {
         self.poison.interrupted();
         self.aside.broke(Instant::now());
+        self.passed_over = None;
     }
 
     /// When there is something to do that nothing else will bring about.
@@ -240,8 +275,9 @@ impl<'u> Records<'u> {
     fn is_free(&mut self, record: UnderWay, topic: &str, now: Instant) -> bool {
         match self.poison.view(record.topic, now) {
             View::Free => return true,
-            // Without room the message goes out: then its topic will show what it is worth.
-            View::Hold => return !self.aside.hold(known(record), record.topic),
+            View::Hold if self.aside.hold(known(record), record.topic) => {}
+            // It must not go out: breaks at its topic, one after the other, would prove nothing.
+            View::Hold => self.passed_over = Some(self.passed_over.unwrap_or(record.seq).min(record.seq)),
             View::Accuse => {
                 self.aside.gone(record.seq);
                 self.poison.accuse(seen(record), now);
@@ -263,7 +299,7 @@ impl<'u> Records<'u> {
         let now = Instant::now();
         match self.poison.acknowledged(record.seq, record.topic, now) {
             Ruling::None => {}
-            Ruling::Release(topic) => self.aside.release(topic, now),
+            Ruling::Release(topic) => self.release(topic, now),
             Ruling::Convicted { seen, banned } => {
                 const WHY: &str = "refused by the broker (it closes the connection at it)";
                 self.drop_record(seen.message, LossReason::Refused, WHY);
@@ -271,26 +307,35 @@ impl<'u> Records<'u> {
                     warn!(uplink = %self.uplink.name, "the broker closes the connection at every message of one topic; its messages are dropped for an hour");
                     let held = self.aside.give_up(seen.topic);
                     held.into_iter().for_each(|message| self.drop_record(message, LossReason::Refused, WHY));
+                    self.look_again = true;
                 } else {
-                    self.aside.release(seen.topic, now);
+                    self.release(seen.topic, now);
                 }
             }
         }
+    }
+
+    /// What waits for its topic may go.
+    fn release(&mut self, topic: u64, now: Instant) {
+        self.aside.release(topic, now);
+        self.look_again = true;
     }
 
     /// A record is gone for another reason than an answer.
     fn gone(&mut self, seq: Seq, now: Instant) {
         self.aside.gone(seq);
         if let Some(topic) = self.poison.gone(seq) {
-            self.aside.release(topic, now);
+            self.release(topic, now);
         }
     }
 
     /// Gives up a record that cannot be delivered because it is what `why` says. It is counted
     /// and reported as a loss.
     fn drop_record(&mut self, record: GivenUp, reason: LossReason, why: &str) {
-        if let Some(held_back) = self.drops.due() {
-            error!(uplink = %self.uplink.name, seq = %record.seq, held_back, "message {why}; dropped");
+        let (uplink, seq) = (&self.uplink.name, record.seq);
+        match self.drops.note(1) {
+            Some(line) => error!(%uplink, %seq, held_back = line.count - 1, "message {why}; dropped"),
+            None => debug!(%uplink, %seq, "message {why}; dropped"),
         }
         self.uplink.queue.discard(record.seq, record.captured_at, reason);
     }

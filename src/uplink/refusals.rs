@@ -15,6 +15,11 @@
 //! | any other | | 3 times | 1 s |
 //!
 //! Waits double up to a minute. Meanwhile the message waits aside and what is behind it goes on.
+//!
+//! A broker that refuses everything for a while has most likely been given wrong rules. Then our
+//! state is published once more, as a control. Is it refused as well, and was nothing else taken for
+//! ten seconds, a message is tried 20 times whatever the reason (but never with 0x90 and 0x99),
+//! which takes a quarter of an hour. A thousand wait like this, and all others in the queue.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -30,6 +35,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// After so many refusals and not one acceptance it is not the messages that are at fault.
 const ALL_REFUSED: u32 = 32;
 
+/// Without any acceptance for this long, a broker that refuses our state as well takes nothing at
+/// all. Longer than it takes to recover from a short trouble, and hardly longer than the shortest
+/// patience.
+const NOTHING_TAKEN: Duration = Duration::from_secs(10);
+/// How often a message is tried then.
+const MOST_TRIES: u8 = 20;
+
 /// How long a reason is put up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Patience {
@@ -41,7 +53,7 @@ fn patience(reason: u8) -> Patience {
     let (tries, first_wait) = match reason {
         0x90 | 0x99 => (0, Duration::ZERO),
         0x91 => (5, Duration::ZERO),
-        0x97 => (20, Duration::from_secs(1)),
+        0x97 => (MOST_TRIES, Duration::from_secs(1)),
         _ => (3, Duration::from_secs(1)),
     };
     Patience { tries, first_wait }
@@ -63,6 +75,18 @@ pub struct Aside {
     /// When the first of them may be tried again.
     soonest: Option<Instant>,
     refused_in_a_row: u32,
+    accepted_at: Option<Instant>,
+    control: Control,
+}
+
+/// What became of our state, published to see whether the broker takes anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Control {
+    #[default]
+    NotAsked,
+    Asked,
+    Taken,
+    Refused,
 }
 
 #[derive(Debug)]
@@ -97,7 +121,10 @@ impl Aside {
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         let GivenUp { seq, captured_at } = message;
         let refusals = self.waiting.get(&seq).map_or(0, |known| known.refusals);
-        let patience = patience(reason);
+        let mut patience = patience(reason);
+        if patience.tries > 0 && self.nothing_is_taken(now) {
+            patience.tries = patience.tries.max(MOST_TRIES);
+        }
         if refusals >= patience.tries {
             self.gone(seq);
             return Some(message);
@@ -122,10 +149,10 @@ impl Aside {
 
     /// Holds a message until its topic is released or dropped. `false`: there is no room.
     pub fn hold(&mut self, message: GivenUp, topic: u64) -> bool {
-        if self.waiting.len() >= ROOM / 2 {
+        let GivenUp { seq, captured_at } = message;
+        if self.waiting.len() >= ROOM / 2 && !self.waiting.contains_key(&seq) {
             return false;
         }
-        let GivenUp { seq, captured_at } = message;
         self.waiting.insert(seq, Waiting { captured_at, refusals: 0, due: None, held_for: Some(topic) });
         true
     }
@@ -150,9 +177,39 @@ impl Aside {
     }
 
     /// The broker accepted this one.
-    pub fn accepted(&mut self, seq: Seq) {
+    pub fn accepted(&mut self, seq: Seq, now: Instant) {
         self.refused_in_a_row = 0;
+        self.accepted_at = Some(now);
+        self.control = Control::NotAsked;
         self.gone(seq);
+    }
+
+    /// Whether our state is to be published as a control. Says so once, and again when something
+    /// was accepted meanwhile or the connection is another.
+    pub fn wants_control(&mut self) -> bool {
+        let wanted = self.refused_in_a_row >= ALL_REFUSED && self.control == Control::NotAsked;
+        if wanted {
+            self.control = Control::Asked;
+        }
+        wanted
+    }
+
+    /// The broker has answered our state. Returns whether this is the news that it takes nothing.
+    pub fn control_answered(&mut self, refused: bool) -> bool {
+        let news = refused && self.control == Control::Asked;
+        self.control = match (self.control, refused) {
+            // That of a new connection, before anything was refused on it.
+            (Control::NotAsked, _) => Control::NotAsked,
+            (_, true) => Control::Refused,
+            (_, false) => Control::Taken,
+        };
+        news
+    }
+
+    /// Whether the broker takes nothing at all, for all that is known.
+    fn nothing_is_taken(&self, now: Instant) -> bool {
+        let for_long = self.accepted_at.is_none_or(|at| now.saturating_duration_since(at) >= NOTHING_TAKEN);
+        self.refused_in_a_row >= ALL_REFUSED && self.control == Control::Refused && for_long
     }
 
     /// This one needs no more attention.
@@ -164,6 +221,9 @@ impl Aside {
 
     /// The connection broke: what was under way is to be tried again.
     pub fn broke(&mut self, now: Instant) {
+        if self.control != Control::Refused {
+            self.control = Control::NotAsked;
+        }
         for waiting in self.waiting.values_mut().filter(|waiting| waiting.held_for.is_none()) {
             waiting.due.get_or_insert(now);
         }
@@ -241,7 +301,7 @@ mod tests {
         let (mut aside, now) = (Aside::default(), Instant::now());
         aside.refused(message(1), 0x87, now);
         assert!(aside.contains(message(1).seq));
-        aside.accepted(message(1).seq);
+        aside.accepted(message(1).seq, now);
         assert!(aside.is_empty());
     }
 
@@ -272,7 +332,7 @@ mod tests {
         }
         assert!(aside.all_are_refused(100));
         assert!(!aside.all_are_refused(10), "there is room for more");
-        aside.accepted(message(2000).seq);
+        aside.accepted(message(2000).seq, now);
         assert!(!aside.all_are_refused(100), "the broker takes something");
     }
 
@@ -313,5 +373,53 @@ mod tests {
             assert_eq!(aside.refused(message(n), 0x97, now), None);
         }
         assert_eq!(aside.refused(message(5000), 0x97, now), Some(message(3)));
+    }
+    /// How often a message is tried by a broker that refuses it each time, until it is given up.
+    fn tries(aside: &mut Aside, n: u64, reason: u8, mut now: Instant) -> (usize, Instant) {
+        for tries in 1.. {
+            if aside.refused(message(n), reason, now).is_some() {
+                return (tries, now);
+            }
+            now = aside.next_due().unwrap();
+            aside.take_due(now);
+        }
+        unreachable!("patience ends")
+    }
+
+    /// Nothing but refusals so far, and our state has met with the same.
+    fn takes_nothing(aside: &mut Aside, now: Instant) {
+        for n in 0..u64::from(ALL_REFUSED) {
+            assert!(!aside.wants_control());
+            aside.refused(message(100 + n), 0x90, now);
+        }
+        assert!(aside.wants_control() && !aside.wants_control(), "asked once");
+        assert!(aside.control_answered(true), "this is news");
+        assert!(!aside.control_answered(true), "and now it is none");
+    }
+
+    #[test]
+    fn a_broker_that_takes_nothing_at_all_is_given_a_quarter_of_an_hour() {
+        let (mut aside, now) = (Aside::default(), Instant::now());
+        takes_nothing(&mut aside, now);
+        let (count, end) = tries(&mut aside, 1, 0x87, now);
+        assert_eq!(count, 1 + usize::from(MOST_TRIES));
+        assert!((600..1200).contains(&(end - now).as_secs()), "{:?}", end - now);
+        assert_eq!(tries(&mut aside, 1, 0x90, now).0, 1, "what is wrong by itself does not become right");
+        aside.accepted(message(2).seq, end);
+        assert_eq!(tries(&mut aside, 1, 0x87, end).0, 4, "it was the message");
+    }
+
+    #[test]
+    fn a_broker_that_takes_our_state_or_took_something_a_moment_ago_finds_fault_with_the_messages() {
+        let (mut aside, now) = (Aside::default(), Instant::now());
+        takes_nothing(&mut aside, now);
+        aside.control_answered(false);
+        assert_eq!(tries(&mut aside, 1, 0x87, now).0, 4);
+
+        let mut aside = Aside::default();
+        aside.accepted(message(2).seq, now);
+        takes_nothing(&mut aside, now);
+        assert_eq!(tries(&mut aside, 1, 0x87, now).0, 4);
+        assert_eq!(tries(&mut aside, 1, 0x87, now + NOTHING_TAKEN).0, 1 + usize::from(MOST_TRIES));
     }
 }

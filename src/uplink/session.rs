@@ -28,10 +28,6 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// Breaks in a row with nothing under way but our state, or the report of a loss, after which the
 /// broker is taken not to want it.
 const UNWANTED: u32 = 5;
-/// How long a broker that closes the connection at the report of a loss gets none. The queue's
-/// ledger keeps them meanwhile.
-const LOSSES_REST: Duration = Duration::from_secs(3600);
-
 /// Acknowledgements that make a connection a useful one.
 const USEFUL: u64 = 20;
 
@@ -52,8 +48,10 @@ pub(super) struct Session<'u> {
     breaks_at_loss: u32,
     /// The last connection broke with the report of a loss under way, whatever else was.
     loss_suspected: bool,
-    /// Until then no loss is reported.
+    /// Until then no loss is reported. The queue's ledger keeps them meanwhile.
     losses_rest_until: Option<Instant>,
+    /// Our state was left out of this connection, and is told then if the connection lasts.
+    state_rests_until: Option<Instant>,
     /// Whether the last connection was useful.
     useful: bool,
     /// What was said, and is not to be said again at every connection.
@@ -79,6 +77,7 @@ impl<'u> Session<'u> {
             breaks_at_loss: 0,
             loss_suspected: false,
             losses_rest_until: None,
+            state_rests_until: None,
             useful: false,
             said: BTreeSet::new(),
         }
@@ -135,10 +134,12 @@ impl<'u> Session<'u> {
         if !flow.retain_available {
             self.say_once("the broker keeps no retained messages: late subscribers do not see the last state");
         }
-        if self.breaks_at_state >= UNWANTED {
+        let left_out = self.breaks_at_state >= UNWANTED;
+        self.state_rests_until = left_out.then(|| Instant::now() + self.uplink.delivery.rest);
+        if left_out {
             self.say_once("the broker closes the connection at our state: it is left out");
         }
-        if self.breaks_at_state >= UNWANTED || !self.publish_state(&mut flow, &self.uplink.birth())? {
+        if left_out || !self.publish_state(&mut flow, &self.uplink.birth())? {
             self.state.send_replace(UplinkState::Up);
         }
         Ok(flow)
@@ -158,6 +159,9 @@ impl<'u> Session<'u> {
                 let next = connection.next();
                 tokio::pin!(next);
                 loop {
+                    if leaving.is_none() {
+                        self.tell_state_again(flow)?;
+                    }
                     self.records.make_room(flow, self.is_on_trial(flow));
                     self.report_loss(flow)?;
                     self.records.fill(flow)?;
@@ -246,6 +250,7 @@ impl<'u> Session<'u> {
             (Some(Sent::Record(record)), Some(refusal)) => self.records.refused(record, &refusal),
             (Some(Sent::State), refusal) => {
                 self.breaks_at_state = 0;
+                self.records.control_answered(refusal.as_ref());
                 if let Some(reason) = refusal
                     && self.said.insert("state refused")
                 {
@@ -278,7 +283,7 @@ impl<'u> Session<'u> {
                 uplink = %self.uplink.name, topic = self.uplink.topics.loss(),
                 "the broker closes the connection at the report of a loss; it is tried again in an hour"
             );
-            self.losses_rest_until = Some(Instant::now() + LOSSES_REST);
+            self.losses_rest_until = Some(Instant::now() + self.uplink.delivery.rest);
             // Then one more break is enough.
             self.breaks_at_loss = UNWANTED - 1;
             return Ok(());
@@ -352,6 +357,22 @@ impl<'u> Session<'u> {
         }
         flow.publish(&message, &Extras::default(), Sent::State)?;
         Ok(true)
+    }
+
+    /// Tells our state on a connection that it was left out of, or that takes nothing. With a
+    /// connection that lasts for months we would be called gone for as long.
+    fn tell_state_again(&mut self, flow: &mut Flow) -> Result<(), ConnectionError> {
+        if self.state_rests_until.is_some_and(|until| until <= Instant::now()) {
+            // It goes alone, and if the connection breaks at it, it is left out of the next again.
+            self.breaks_at_state = UNWANTED - 1;
+            if flow.window.is_empty() {
+                self.state_rests_until = None;
+                self.publish_state(flow, &self.uplink.birth())?;
+            }
+        } else if self.breaks_at_state == 0 && flow.window.room() > 0 && self.records.wants_control() {
+            self.publish_state(flow, &self.uplink.birth())?;
+        }
+        Ok(())
     }
 
     /// Warns of something that is the same at every connection, once.

@@ -9,10 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::load::read_bounded;
-
-/// The largest file with certificates: a system's whole list has a quarter of that.
-const LARGEST_PEM: u64 = 1 << 20;
+use crate::config::load::{LARGEST_PEM, read_bounded};
 
 /// An uplink's `tls:` settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -76,6 +76,34 @@ fn a_file_too_large_to_be_a_site_is_refused_unread() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_read_is_pointed_out_where_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("site.yaml");
+    std::fs::write(directory.path().join("ca.pem"), "anything").unwrap();
+    let tls = "{ ca: ca.pem, cert: absent.pem, key: . }";
+    let text = format!("gateway: g\nuplinks:\n  u:\n    url: mqtts://a\n    tls: {tls}\n    keep_alive: 0s\n");
+    std::fs::write(&path, &text).unwrap();
+    let errors = wharf::config::load(&path).unwrap_err();
+    assert_eq!(errors.problems().len(), 1, "a site that cannot be decoded names no files: {errors}");
+    std::fs::write(&path, text.replace("0s", "30s")).unwrap();
+    let errors = wharf::config::load(&path).unwrap_err();
+    let told: Vec<_> = errors
+        .problems()
+        .iter()
+        .map(|problem| (problem.span.line, problem.span.column, problem.path.as_str(), problem.message.clone()))
+        .collect();
+    let message = |name: &str, why: &str| format!("{}: {why}", directory.path().join(name).display());
+    assert_eq!(
+        told,
+        [
+            (5, 30, "uplinks.u.tls.cert", message("absent.pem", "no such file")),
+            (5, 47, "uplinks.u.tls.key", message(".", "it is not a file")),
+        ]
+    );
+    wharf::config::load_sealed(&path).expect("whoever only looks need not know the certificates");
+}
+
+#[test]
 fn of_very_many_mistakes_the_first_hundred_are_shown() {
     let text: String = (0..20_000).map(|index| format!("k{index}: 1\n")).collect();
     let errors = read(&text).unwrap_err();

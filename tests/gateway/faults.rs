@@ -30,6 +30,7 @@ const HONEST: Script = Script {
     acks: Acks::AtOnce,
     refuse_every: None,
     close: Close::Never,
+    goodbye: None,
     refuse_subscription: false,
     deaf_to_pings: false,
     garbage: None,

@@ -76,6 +76,8 @@ fn nothing_is_missing_after_the_broker_hung_and_was_killed() {
     scene.broker.stop();
     scene.nobody_listens();
     scene.wait_until(gone + OUTAGE);
+    let log = scene.gateway.as_ref().unwrap().log();
+    assert!(!log.contains("come faster than the broker takes them"), "a frozen broker is not a slow one:\n{log}");
     scene.broker_returns();
     scene.everything_arrives(&BTreeSet::new());
     rhythm_was_kept(&scene.meter.asked(), gone, gone + OUTAGE);

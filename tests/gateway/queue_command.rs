@@ -201,6 +201,8 @@ fn a_message_that_the_disk_has_lost_is_named_by_its_number() {
     let broker = Mosquitto::on(yard.port);
     let (gateway, _node) = yard.run();
     wait_for("all the others to be delivered", PATIENCE, || (yard.shown()["waiting"] == 0).then_some(()));
+    let said = gateway.wait_log("messages lost: what is on disk is damaged or missing");
+    assert!(said.contains("ERROR"), "{said}");
     drop((gateway, broker));
     let (code, audit) = yard.audited();
     assert_eq!((code, &audit["dropped"]["damaged"]), (0, &3.into()), "{audit}");
@@ -271,8 +273,10 @@ fn a_purge_while_the_gateway_runs_is_told_upstream() {
     let purged =
         wait_for("the ledger to have it", PATIENCE, || yard.shown()["dropped"]["purged"].as_u64().filter(|n| *n > 0));
     assert!(purged >= 30 && answer.out == format!("central: {purged} messages dropped\n"), "{purged} {answer:?}");
+    gateway.wait_log("the queue was purged, as somebody asked");
 
     // Nobody keeps the report for a subscriber that comes late, so it comes first.
+    assert!(!gateway.log().contains("ERROR"), "somebody asked for it: {}", gateway.log());
     let (ended, _) = gateway.terminate();
     assert!(ended.success(), "{ended}");
     let broker = Mosquitto::on(yard.port);
@@ -284,6 +288,28 @@ fn a_purge_while_the_gateway_runs_is_told_upstream() {
     writeln!(node, "2;1;1;0;47;after").unwrap();
     upstream.wait("what came later", |heard| heard.payload == "after");
     assert_eq!(upstream.on(TOPIC).len(), 1);
+}
+
+#[test]
+fn what_was_purged_while_the_gateway_was_stopped_is_told_at_the_next_start() {
+    let mut yard = Yard::new();
+    yard.left_behind(30);
+    let answer = yard.queue("purge", &["--yes"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(!answer.err.contains("ERROR"), "somebody asked for it: {answer:?}");
+    let purged = yard.shown()["dropped"]["purged"].as_u64().unwrap();
+    assert!(purged >= 30, "{purged}");
+
+    let broker = Mosquitto::on(yard.port);
+    let upstream = Client::subscribe(broker.port, &["gw1-sys/loss", "gw1-out/#"]);
+    let (gateway, _node) = yard.run();
+    let loss = upstream.wait_on("gw1-sys/loss").json();
+    assert_eq!((&loss["reason"], &loss["count"]), (&"purged".into(), &purged.into()), "{loss}");
+    wait_for("the ledger to know that it was told", PATIENCE, || {
+        yard.shown()["losses_untold"].as_array().is_some_and(Vec::is_empty).then_some(())
+    });
+    assert!(upstream.on(TOPIC).is_empty(), "what was purged arrived");
+    assert!(!gateway.log().contains("ERROR"), "{}", gateway.log());
 }
 
 #[test]

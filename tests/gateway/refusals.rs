@@ -209,3 +209,75 @@ fn suspects_that_are_dropped_from_the_queue_leave_the_window_as_wide_as_it_was()
     bare.wait_empty();
     assert_eq!(bare.counters().acknowledged, 40);
 }
+
+#[test]
+fn a_poisonous_topic_with_more_messages_than_can_be_held_ends_in_a_ban_as_well() {
+    let script = Script { close: Close::AtTopic(DENIED), ..Script::default() };
+    let broker = Scripted::start(&[]).for_ever(script);
+    let mut bare = Bare::new();
+    let denied = |n: usize| (0..40).map(move |m| raw(DENIED, &format!("{n} {m}")));
+    bare.capture_all((0..200).flat_map(|n| denied(n).chain([reading(n)])));
+    bare.reopen();
+    bare.start(broker.port, How::default());
+    bare.capture_all((200..300).flat_map(|n| denied(n).chain([reading(n)])));
+    bare.wait_empty_for(PATIENCE * 2);
+    let counters = bare.counters();
+    assert_eq!((counters.acknowledged, counters.dropped.refused), (300, 12_000));
+    all_came(&broker, 300, 10);
+    assert!(heard(&broker, DENIED).len() <= 15, "{} tries", heard(&broker, DENIED).len());
+}
+
+#[test]
+fn a_topic_that_was_held_in_vain_is_delivered_however_much_of_it_there_is() {
+    // The broker changes its mind when it has closed the connection at the topic four times.
+    let script = Script { close: Close::AtTopic(DENIED), ..Script::default() };
+    let broker = Scripted::start(&[script; 4]);
+    let mut bare = Bare::new();
+    let denied = |n: usize| (0..40).map(move |m| raw(DENIED, &format!("{n} {m}")));
+    bare.capture_all((0..100).flat_map(|n| denied(n).chain([reading(n)])));
+    bare.reopen();
+    bare.start(broker.port, How::default());
+    bare.wait_empty_for(PATIENCE * 2);
+    let counters = bare.counters();
+    assert_eq!((counters.acknowledged, counters.dropped.total()), (4100, 0));
+    all_came(&broker, 100, 10);
+    let texts: BTreeSet<String> = heard(&broker, DENIED).into_iter().filter(|p| p.acked).map(|p| p.payload).collect();
+    assert_eq!(texts.len(), 4000);
+    let acked = heard(&broker, DENIED).iter().filter(|publish| publish.acked).count();
+    assert_eq!(acked, 4000, "each once");
+}
+
+#[test]
+fn a_broker_whose_rules_refuse_everything_costs_nothing_and_is_said_to() {
+    let broker = Scripted::start(&[Script { refuse_every: Some((1, 0x87)), ..Script::default() }]);
+    let mut bare = Bare::new();
+    bare.capture_all((0..4000).map(reading));
+    bare.start(broker.port, How { window: 100, ..How::default() });
+    // Three tries take seven seconds.
+    sleep(Duration::from_secs(12));
+    assert_eq!(bare.counters().dropped.total(), 0);
+    let said = bare.last_error().expect("something is wrong");
+    assert!(said.contains("refuses everything"), "{said}");
+    broker.cut();
+    bare.wait_empty_for(PATIENCE * 3);
+    let counters = bare.counters();
+    assert_eq!((counters.acknowledged, counters.dropped.total()), (4000, 0));
+}
+
+#[test]
+fn a_record_that_is_no_message_is_counted_as_damaged_and_holds_nothing_up() {
+    let broker = Scripted::start(&[Script { close: Close::AtTopic(DENIED), ..Script::default() }; 5]);
+    let mut bare = Bare::new();
+    bare.capture_all((0..50).flat_map(|n| (n == 20).then(|| raw(DENIED, "x")).into_iter().chain([reading(n)])));
+    bare.capture_body(b"no message at all");
+    bare.capture_all((50..100).map(reading));
+    bare.start(broker.port, How::default());
+    bare.wait_empty();
+    let counters = bare.counters();
+    let refused = counters.dropped.refused;
+    assert_eq!(
+        (counters.acknowledged + refused, counters.dropped.damaged, counters.dropped.total()),
+        (101, 1, refused + 1)
+    );
+    all_came(&broker, 100, 10);
+}

@@ -433,3 +433,35 @@ fn a_state_that_was_left_out_is_told_once_the_broker_takes_it() {
     broker.cut();
     wait_for("our state", PATIENCE, || (told() == 1).then_some(()));
 }
+
+#[test]
+fn a_state_that_was_left_out_of_a_connection_that_lasts_is_told_on_it_after_a_while() {
+    let state = "gw1-sys/state";
+    let broker = Scripted::start(&[Script { close: Close::AtTopic(state), ..Script::default() }; 5]);
+    let mut bare = Bare::new();
+    let delivery = Delivery { rest: Duration::from_secs(2), ..How::default().delivery };
+    bare.start(broker.port, How { delivery, ..How::default() });
+    bare.wait_state(UplinkState::Up);
+    let told = || heard(&broker, state).iter().filter(|publish| publish.acked).count();
+    let mut captured = 0..;
+    wait_for("our state", PATIENCE, || {
+        bare.capture_all(captured.next().map(reading));
+        (told() > 0).then_some(())
+    });
+    bare.wait_empty();
+    assert_eq!((broker.connects().len(), told()), (6, 1), "on the connection there was, and once");
+}
+
+#[test]
+fn a_broker_that_says_goodbye_for_a_reason_of_its_own_is_told_our_state_each_time() {
+    let state = "gw1-sys/state";
+    // It shuts down, is busy, or was told by somebody to end the connection.
+    let goodbyes = [0x8b, 0x89, 0x98].repeat(3);
+    let script = |reason| Script { close: Close::AtTopic(state), goodbye: Some(reason), ..Script::default() };
+    let broker = Scripted::start(&goodbyes.into_iter().map(script).collect::<Vec<_>>());
+    let mut bare = Bare::new();
+    bare.start(broker.port, How::default());
+    wait_for("our state", PATIENCE, || heard(&broker, state).iter().any(|publish| publish.acked).then_some(()));
+    let first: Vec<_> = broker.connects().iter().filter_map(|c| c.publishes.first().map(|p| p.topic.clone())).collect();
+    assert_eq!(first, vec![state; 10], "it was never left out");
+}

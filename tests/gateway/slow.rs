@@ -47,6 +47,12 @@ fn polls_are_no_later_while_a_full_queue_blocks() {
     let scene = Scene::start("block");
     scene.pass_through_the_outage(|| {
         scene.gateway.wait_log("readings dropped at the driver's port");
+        wait_for("the status to say that the queue blocks", PATIENCE, || {
+            let status = scene.site.wharf(&["status"], &["--json"]).json();
+            (status["uplinks"][0]["queue"]["blocking"] == true).then_some(())
+        });
+        let metrics = scene.site.wharf(&["status"], &["--metrics"]).out;
+        assert!(metrics.contains("wharf_queue_blocking{uplink=\"central\"} 1\n"), "{metrics}");
     });
     scene.hears_of_losses_for("blocked");
 }
@@ -111,6 +117,11 @@ mapping:
         let back = gone + OUTAGE;
         sleep(back.saturating_duration_since(full));
         no_later(&self.meter.asked(), (began, gone), (full, back));
+        // Thousands of messages were lost, over and over: that is a first line and a summary or two,
+        // of the queue and of the port.
+        let log = self.gateway.log();
+        let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        assert!((1..=6).contains(&errors.len()), "{} lines:\n{}", errors.len(), errors.join("\n"));
         self.way.open();
     }
 

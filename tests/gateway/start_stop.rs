@@ -112,8 +112,18 @@ fn two_gateways_do_not_share_a_queue() {
 }
 
 #[test]
-fn logs_can_be_json() {
+fn a_site_that_delivers_nowhere_is_told_so_and_not_started() {
     let site = Site::new("gateway: gw1\nbroker: { listen: [] }\n");
+    for command in ["check", "run"] {
+        let answer = site.wharf(&[command], &[]);
+        assert_eq!(answer.code, 78, "{answer:?}");
+        assert!(answer.err.contains("neither an uplink nor a local broker"), "{answer:?}");
+    }
+}
+
+#[test]
+fn logs_can_be_json() {
+    let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{}] }}\n", free_port()));
     let gateway = Gateway::start(
         Command::new(env!("CARGO_BIN_EXE_wharf")).args(["--log-format", "json", "run"]).arg(site.file()),
     );

@@ -146,6 +146,78 @@ fn the_control_socket_is_for_its_owner_and_comes_and_goes_with_the_gateway() {
 }
 
 #[test]
+fn a_gateway_tells_what_was_replayed_and_counts_the_disk_as_the_queue_command_does() {
+    let (port, listener) = (free_port(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let site = Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{port}\" }} }}
+broker: {{ listen: [] }}
+mysensors: {{ garden: {{ tcp: {} }} }}
+",
+        listener.local_addr().unwrap()
+    ));
+    let gateway = site.run();
+    let mut node = accept(&listener);
+    for n in 0..100 {
+        writeln!(node, "2;1;1;0;24;{n}").unwrap();
+    }
+    let waiting = status(&site, |status| status["uplinks"][0]["queue"]["waiting"].as_u64() >= Some(100));
+    let uplink = &waiting["uplinks"][0];
+    assert_eq!((&uplink["replayed"], &uplink["queue"]["blocking"]), (&0.into(), &false.into()), "{uplink}");
+    wait_for("one size on disk", PATIENCE, || {
+        let of_status = status(&site, |_| true)["uplinks"][0]["queue"]["disk_bytes"].clone();
+        let of_queue = site.wharf(&["queue"], &["--json"]).json()["queues"][0]["disk_bytes"].clone();
+        (of_status.as_u64() > Some(0) && of_status == of_queue).then_some(())
+    });
+    let (ended, _) = gateway.terminate();
+    assert!(ended.success(), "{ended}");
+
+    let _broker = Mosquitto::on(port);
+    let _gateway = site.run();
+    let after = status(&site, |status| status["uplinks"][0]["replayed"].as_u64() >= Some(100));
+    let uplink = &after["uplinks"][0];
+    assert_eq!((&uplink["refusals"], &uplink["aside"]), (&0.into(), &0.into()), "{uplink}");
+    let said = site.wharf(&["status"], &[]).out;
+    assert!(said.contains("REPLAYED") && said.contains("REFUSALS") && said.contains("ASIDE"), "{said}");
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    for name in ["wharf_uplink_replayed_total", "wharf_uplink_refusals_total", "wharf_uplink_aside"] {
+        assert!(metrics.contains(&format!("{name}{{uplink=\"central\"}} ")), "{name}\n{metrics}");
+    }
+}
+
+#[test]
+fn a_gateway_tells_what_the_broker_refuses_and_what_waits_aside_for_another_try() {
+    let rules = tempfile::NamedTempFile::new().unwrap();
+    fs::write(rules.path(), "topic readwrite gw1-sys/#\ntopic readwrite gw1-in/#\n").unwrap();
+    // Without a bound of its own Mosquitto takes the refusal itself for one packet too many, and
+    // closes the connection.
+    let settings = format!("allow_anonymous true\nacl_file {}\nmax_queued_messages 1000\n", rules.path().display());
+    let broker = Mosquitto::with(&settings);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+broker: {{ listen: [] }}
+mysensors: {{ garden: {{ tcp: {} }} }}
+",
+        broker.port,
+        listener.local_addr().unwrap()
+    ));
+    let _gateway = site.run();
+    let mut node = accept(&listener);
+    status(&site, |status| status["uplinks"][0]["state"] == "up");
+    for n in 0..10 {
+        writeln!(node, "2;1;1;0;24;{n}").unwrap();
+    }
+    status(&site, |status| status["uplinks"][0]["aside"].as_u64() >= Some(10));
+    let after = status(&site, |status| status["uplinks"][0]["queue"]["dropped"]["refused"].as_u64() >= Some(10));
+    let uplink = &after["uplinks"][0];
+    // One try, and those that the reason deserves.
+    assert!(uplink["refusals"].as_u64() >= Some(40), "{uplink}");
+    status(&site, |status| status["uplinks"][0]["aside"] == 0);
+}
+
+#[test]
 fn a_second_gateway_with_the_same_state_is_told_of_the_first() {
     let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{}] }}\n", free_port()));
     let first = site.run();

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::cursor;
+use super::super::files::SPARE;
 use super::super::frame::Kind;
 use super::super::ledger::Ledger;
 use super::super::recovery::last_record;
@@ -92,10 +93,13 @@ impl Known {
         for entry in entries(dir)? {
             // What vanishes meanwhile takes no space.
             let Ok(meta) = entry.metadata() else { continue };
-            overview.disk_bytes += meta.len();
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            overview.segments += usize::from(parse_name(name).is_some());
+            let is_segment = parse_name(name).is_some();
+            if is_segment || name == SPARE {
+                overview.disk_bytes += meta.len();
+            }
+            overview.segments += usize::from(is_segment);
             overview.set_aside += usize::from(name.ends_with(".corrupt"));
         }
         Ok(overview)

@@ -55,7 +55,7 @@ async fn an_offer_gives_up_when_its_patience_ends_and_is_counted() {
     let _ = producer.await;
     let before = queue.counters();
     for _ in 0..3 {
-        queue.offer(body(1), Duration::from_millis(10)).await.unwrap();
+        queue.offer(body(1), tokio::time::sleep(Duration::from_millis(10))).await.unwrap();
     }
     let after = queue.counters();
     assert_eq!((after.captured, after.queued, after.dropped.full), (before.captured + 3, before.queued, 3));
@@ -65,7 +65,7 @@ async fn an_offer_gives_up_when_its_patience_ends_and_is_counted() {
     // One that waits is taken as soon as there is room, and not dropped.
     let waiting = tokio::spawn({
         let queue = queue.clone();
-        async move { queue.offer(body(2), PATIENCE).await }
+        async move { queue.offer(body(2), tokio::time::sleep(PATIENCE)).await }
     });
     tokio::task::yield_now().await;
     queue.purge();

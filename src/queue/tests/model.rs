@@ -75,7 +75,7 @@ impl Pair {
     async fn append(&mut self) {
         for _ in 0..1 + self.random.u64(0..120) {
             let n = self.captured;
-            self.queue.offer(body(n), Duration::ZERO).await.unwrap();
+            self.queue.offer(body(n), std::future::ready(())).await.unwrap();
             self.waiting.push_back((n, Some(n)));
             self.captured += 1;
         }

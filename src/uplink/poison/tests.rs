@@ -231,3 +231,20 @@ fn a_suspect_that_the_queue_has_dropped_makes_nobody_careful_for_ever() {
     poison.gone(under_way[0].message.seq);
     assert!(!poison.careful(), "it was too large for another broker");
 }
+
+#[test]
+fn an_accused_that_turns_out_unreadable_when_its_trial_comes_lets_its_topic_and_everybody_else_go() {
+    let (mut poison, now) = (Poison::default(), Instant::now());
+    let accused = seen(3, 7);
+    (0..=BREAKS).for_each(|_| poison.broke(&[accused], true, now));
+    assert!(poison.holds(accused.message.seq));
+    for n in 10..10 + u64::from(CONTROLS) {
+        poison.acknowledged(seen(n, 1).message.seq, 1, now);
+    }
+    assert_eq!(poison.trial(now, false), Some(accused.message.seq), "its trial has come");
+    // What is read for it is no message, so it is dropped and never goes out.
+    assert_eq!(poison.gone(accused.message.seq), Some(7), "what is held for its topic may go");
+    assert_eq!((poison.trial(now, true), poison.in_session()), (None, false));
+    assert_eq!(poison.view(7, now), View::Free);
+    assert!(poison.is_quiet() && !poison.careful(), "{poison:?}");
+}

@@ -34,6 +34,8 @@ pub struct Script {
     /// reason (MQTT 5).
     pub refuse_topic: Option<(&'static str, u8, usize)>,
     pub close: Close,
+    /// With this reason it says goodbye before it closes at a publication (MQTT 5).
+    pub goodbye: Option<u8>,
     /// Answers SUBSCRIBE with a refusal.
     pub refuse_subscription: bool,
     /// Does not answer pings.
@@ -399,7 +401,7 @@ impl<'s> Conversation<'s> {
         };
         if matches!(self.script.close, Close::AtTopic(poison) if poison == publish.topic) {
             self.seen(|connect| connect.publishes.push(publish));
-            return Err(Ended);
+            return self.close();
         }
         let number = self.seen(|connect| {
             connect.publishes.push(publish);
@@ -423,7 +425,18 @@ impl<'s> Conversation<'s> {
             Acks::AllBut(_) | Acks::First(_) => {}
             Acks::Held | Acks::Reversed => self.waiting.push(number - 1),
         }
-        if self.script.close == Close::After(number) { Err(Ended) } else { Ok(()) }
+        if self.script.close == Close::After(number) { self.close() } else { Ok(()) }
+    }
+
+    /// Closes the connection, perhaps with a word.
+    fn close(&mut self) -> Result<(), Ended> {
+        if let Some(reason) = self.script.goodbye {
+            self.write(&[0xe0, 2, reason, 0])?;
+            // Until the client has read it: what is unread here would take the word back.
+            let _ = self.stream.shutdown(std::net::Shutdown::Write);
+            while self.packet().is_ok() && !lock(self.state).stop {}
+        }
+        Err(Ended)
     }
 
     fn ack_released(&mut self) -> Result<(), Ended> {

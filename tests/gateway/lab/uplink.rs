@@ -113,6 +113,13 @@ impl Bare {
         wait_for("the commit", PATIENCE, || (queue.end().get() >= before + count).then_some(()));
     }
 
+    /// Captures something that is no message.
+    pub fn capture_body(&self, body: &'static [u8]) {
+        let end = self.queue().end();
+        self.runtime.block_on(self.queue().append(bytes::Bytes::from_static(body))).unwrap();
+        wait_for("the commit", PATIENCE, || (self.queue().end() > end).then_some(()));
+    }
+
     /// Closes the queue and opens it again, as a restart does.
     pub fn reopen(&mut self) {
         self.stop();
@@ -164,6 +171,12 @@ impl Bare {
     pub fn wait_state(&self, wanted: UplinkState) {
         let (_, _, end) = self.running.as_ref().expect("a running uplink");
         wait_for("the state of the uplink", PATIENCE, || (*end.state.borrow() == wanted).then_some(()));
+    }
+
+    /// What went wrong last with the uplink.
+    pub fn last_error(&self) -> Option<String> {
+        let (_, _, end) = self.running.as_ref().expect("a running uplink");
+        end.counters.news.last_error().map(|(_, words)| words)
     }
 
     /// Waits until nothing is queued any more.
