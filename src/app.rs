@@ -34,8 +34,8 @@ use wharf_contract::{Driver, Port};
 use crate::broker::LocalBroker;
 use crate::clock::Clock;
 use crate::config::{self, Site};
-use crate::control::{self, Desk, Socket};
-use crate::downlink::{self, Ask, Catalogue, Downlink};
+use crate::control::{self, Desk, Field, Socket};
+use crate::downlink::{self, Ask, Catalogue, Downlink, Journal, fail_safe};
 use crate::mapping::Mapping;
 use crate::message::Message;
 use crate::north::{self, North, To};
@@ -113,7 +113,7 @@ impl Stage {
 /// used, an address that is taken, certificates that cannot be read. A broker or a device that is
 /// away is no error.
 pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
-    let drivers = drivers::build(&site);
+    let drivers = drivers::build(&site, Some(&options.state_dir));
     start_with(site, drivers, options).await
 }
 
@@ -132,6 +132,10 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let socket = Socket::claim(&options.state_dir)?;
     let clock = Clock::system();
     let queues = uplinks::open_queues(&site, &options.state_dir, &clock)?;
+    let journal = match site.commands.remember.get() {
+        Duration::ZERO => None,
+        keep => Some(Journal::open(&options.state_dir, keep).context("opening the journal of commands")?),
+    };
     let (asks, asks_received) = mpsc::channel(downlink::ASKS_WAITING);
     let mut uplinks = Vec::new();
     for (name, queue) in &queues {
@@ -139,7 +143,6 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     }
     // The last thing that can fail: from here on there are tasks to be stopped in order.
     let (broker, local) = start_broker(&site, &topics, &asks).await?;
-    drop(asks);
     let north = North::new(uplinks::outlets(&site, &queues), local, options.tap);
     // The local broker lives and dies with the gateway, so for its clients birth is now.
     north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
@@ -186,16 +189,22 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
     let mut overruns = Stage::new();
     overruns.tasks.spawn(overrun_watch.run(overruns.stop.clone()));
 
+    let commands = ends.iter().map(|(link, end)| (link.clone(), end.commands.clone())).collect();
     let mut downlink = Stage::new();
     let deadline = site.commands.deadline.get();
-    let work = Downlink { topics: topics.clone(), catalogue, links: ends, north: north.clone(), deadline };
+    let work = Downlink { topics: topics.clone(), catalogue, links: ends, north: north.clone(), deadline, journal };
+    let states = uplink_ends.iter().map(|uplink| uplink.state.clone()).collect();
+    if let Some(guard) = fail_safe::Guard::new(&work, states, &options.state_dir) {
+        downlink.tasks.spawn(guard.run(downlink.stop.clone()));
+    }
     downlink.tasks.spawn(work.run(asks_received, downlink.stop.clone()));
 
     let mut control = Stage::new();
     if let Some(socket) = socket {
         let queues = queues.iter().map(|(_, queue)| queue.clone());
         let uplinks = uplink_ends.iter().cloned().zip(queues).collect();
-        let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks);
+        let field = Field::new(topics.clone(), asks, commands);
+        let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks, field);
         control.tasks.spawn(control::serve(socket, desk, control.stop.clone()));
     }
 

@@ -1,38 +1,52 @@
 //! `gw1-in/…` → command → driver → answer.
 //!
-//! Commands come from an uplink or from a local client; both are treated alike. Each is checked
+//! Commands come from an uplink, from a local client, or through the control socket from a person on
+//! this machine; all are treated alike. Each is checked
 //! against the site file before a driver hears of it, and each is answered exactly once on
 //! `gw1-sys/answer/…`: carried out, refused, or given up at its deadline. It never reaches a
-//! device late, from a retained message, outside its limits, or on a point without `write:`.
+//! device late, from a retained message, outside its limits, more often than its rate allows, or on
+//! a point without `write:`. One with an id is put down in the [journal] first, so it is executed
+//! once, however often it is sent, and whatever becomes of the gateway.
+//!
+//! [`fail_safe`] writes by itself what the site file wants when every uplink is away.
 
+mod answer;
 mod catalogue;
+mod checks;
+pub mod fail_safe;
+mod journal;
 mod order;
+mod rates;
+mod refusal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::{Map, Value as Json, json};
+use futures_util::future::join_all;
+use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, warn};
 use wharf_contract::command::PendingAnswer;
-use wharf_contract::{Action, Command, CommandError, DeviceId, Done, LinkId, PointId, PortEnd, Value};
+use wharf_contract::{Answer, Command, CommandError, LinkId, PointId, PortEnd};
 
-use crate::mapping::epoch_ms;
-use crate::message::Message;
-use crate::north::{North, To};
+use crate::north::North;
 use crate::seldom::Seldom;
-use crate::topics::{Address, Request, Topics};
+use crate::topics::Topics;
 use crate::uplink::Incoming;
+use answer::{Outcome, ReplyTo};
 pub use catalogue::{Catalogue, Entry};
-use order::{Order, OrderError};
+pub use journal::Journal;
+use rates::Rates;
+use refusal::Refusal;
 
 /// How many commands may wait to be looked at.
 pub const ASKS_WAITING: usize = 256;
+/// How many are looked at together; those of them that have an id cost one wait for the disk.
+const ASKS_AT_ONCE: usize = 64;
 /// The most commands that may be under way; one more is refused as busy.
 const UNDER_WAY: usize = 1024;
 /// How long after its deadline a command that a driver has begun may still be answered by it.
@@ -45,9 +59,42 @@ pub enum Source {
     Uplink(Arc<str>),
     /// A client of the local broker sent it.
     Local,
+    /// A person on this machine sent it, through the control socket.
+    Control(Asker),
 }
 
-/// A publication below `gw1-in/`, as it came.
+/// Someone who waits for one answer, and gets it as it is published.
+#[derive(Clone)]
+pub struct Asker(mpsc::Sender<Json>);
+
+impl Asker {
+    /// An asker, and where its answer will be. It gets nothing if the gateway stops first.
+    pub fn new() -> (Self, mpsc::Receiver<Json>) {
+        let (asker, answer) = mpsc::channel(1);
+        (Self(asker), answer)
+    }
+
+    fn answer(&self, outcome: Json) {
+        // Who has gone away meanwhile can read it on the answer topic.
+        let _ = self.0.try_send(outcome);
+    }
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asker")
+    }
+}
+
+impl PartialEq for Asker {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
+}
+
+impl Eq for Asker {}
+
+/// A publication below `gw1-in/`, as it came, or what would be one.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// Who sent it.
@@ -68,267 +115,148 @@ pub struct Downlink {
     pub north: North,
     /// How long a command may take that says nothing about it.
     pub deadline: Duration,
+    /// The writes that have an id; `None` if the site file wants none remembered.
+    pub journal: Option<Journal>,
 }
 
-/// Where and how an answer is told.
-struct ReplyTo {
-    topic: String,
-    source: Source,
-    response_topic: Option<String>,
-    correlation: Option<Bytes>,
-    id: Option<Json>,
-    requested: Option<Value>,
+/// What is known only while it runs.
+#[derive(Default)]
+struct Work {
+    under_way: JoinSet<()>,
+    rates: Rates,
+    refusals: Seldom,
 }
 
-/// Why a command was refused before any driver heard of it.
-#[derive(Debug, PartialEq, thiserror::Error)]
-enum Refusal {
-    #[error("retained commands are not obeyed: publish it without the retain flag")]
-    Retained,
-    #[error("no such topic below {0}-in/")]
-    NoSuchTopic(String),
-    #[error("no device `{0}` in the site file")]
-    NoDevice(String),
-    #[error("`{0}` has no point `{1}`")]
-    NoPoint(DeviceId, String),
-    #[error("no point is declared for node {node}, child {child}, type {kind}")]
-    NoClassic { node: u8, child: u8, kind: u8 },
-    #[error("more than one link has a point for node {node}, child {child}, type {kind}")]
-    Ambiguous { node: u8, child: u8, kind: u8 },
-    #[error("`{0}/{1}` is read-only: the site file has no `write:` for it")]
-    ReadOnly(DeviceId, PointId),
-    #[error("{0}")]
-    OutOfLimits(String),
-    #[error("{0}")]
-    Order(#[from] OrderError),
-    #[error("the command has expired")]
-    Expired,
-    #[error("the link `{0}` is {1}")]
-    LinkDown(LinkId, String),
-    #[error("too many commands are waiting for this link")]
-    Busy,
-    #[error("the gateway is stopping")]
-    Stopping,
+/// A command that passed every check and has its place at its driver.
+struct Job {
+    reply: ReplyTo,
+    /// What the journal knows it by.
+    key: Option<String>,
+    deadline: Instant,
+    /// Whether it is for several points; then its answer is, too.
+    many: bool,
+    parts: Vec<Part>,
+}
+
+/// A job's command for one point.
+struct Part {
+    point: PointId,
+    place: mpsc::OwnedPermit<Command>,
+    command: Command,
+    answer: PendingAnswer,
+}
+
+/// What becomes of a command.
+enum Verdict {
+    Go(Box<Job>),
+    /// It is not obeyed, and this is why.
+    Refused(ReplyTo, Refusal),
+    /// It was sent before, and this became of it.
+    Again(ReplyTo, Outcome),
+    /// It was sent before, and is answered together with the first one.
+    Waits,
 }
 
 impl Downlink {
     /// Handles commands until `stop` or until every source of them is gone, then answers what is
     /// still under way.
     pub async fn run(self, mut asks: mpsc::Receiver<Ask>, stop: CancellationToken) {
-        let mut under_way = JoinSet::new();
-        let mut refusals = Seldom::default();
+        let mut work = Work::default();
+        let mut batch = Vec::with_capacity(ASKS_AT_ONCE);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                ask = asks.recv() => match ask {
-                    Some(ask) => self.handle(ask, &mut under_way, &mut refusals).await,
-                    None => break,
+                count = asks.recv_many(&mut batch, ASKS_AT_ONCE) => match count {
+                    0 => break,
+                    _ => self.handle(batch.drain(..), &mut work).await,
                 },
-                Some(_) = under_way.join_next() => {}
+                Some(_) = work.under_way.join_next() => {}
             }
         }
         // What still waits was acknowledged to its sender, so it is owed an answer.
         asks.close();
         while let Ok(ask) = asks.try_recv() {
             let (reply, _) = self.locate(&ask);
-            tell(&self.north, reply, Err(Refusal::Stopping.to_string())).await;
+            Outcome::error(&reply, &Refusal::Stopping.to_string()).tell(&self.north, reply).await;
         }
         // Each of these ends by itself, at the latest some seconds after its deadline; a stopping
         // gateway bounds the wait from outside.
-        while under_way.join_next().await.is_some() {}
+        while work.under_way.join_next().await.is_some() {}
     }
 
-    async fn handle(&self, ask: Ask, under_way: &mut JoinSet<()>, refusals: &mut Seldom) {
-        let (mut reply, found) = self.locate(&ask);
-        let sent = found
-            .and_then(|(entry, request)| self.dispatch(&ask.incoming, &mut reply, entry, &request, under_way.len()));
-        match sent {
-            Ok((deadline, pending)) => {
-                let north = self.north.clone();
-                under_way.spawn(async move {
-                    let answer = match tokio::time::timeout_at(deadline + LAST_EXCHANGE, pending.wait()).await {
-                        Ok(answer) => answer,
-                        Err(_) => Err(CommandError::NoAnswer("its deadline has passed".into())),
-                    };
-                    tell(&north, reply, answer.map_err(|error| error.to_string())).await;
-                });
-            }
-            Err(refusal) => {
-                let (topic, from) = (&ask.incoming.topic, &ask.source);
-                match refusals.note(1) {
-                    Some(line) => warn!(topic, ?from, %refusal, held_back = line.count - 1, "command refused"),
-                    None => debug!(topic, ?from, %refusal, "command refused"),
-                }
-                tell(&self.north, reply, Err(refusal.to_string())).await;
-            }
-        }
-    }
-
-    /// Where the answer goes, and the point the command is for.
-    fn locate(&self, ask: &Ask) -> (ReplyTo, Result<(&Entry, Request), Refusal>) {
-        let incoming = &ask.incoming;
-        let (topic, found) = match self.topics.parse_command(&incoming.topic) {
-            Some(request) => {
-                let found = self.find(request.address());
-                let topic = match (&found, request.address()) {
-                    (Ok(entry), _) => self.topics.answer(entry.info.device.as_str(), entry.info.point.as_str()),
-                    (Err(_), Address::Named { device, point }) => self.topics.answer(device, point),
-                    (Err(_), Address::Classic { .. }) => self.topics.answer_to_unknown(&incoming.topic),
-                };
-                (topic, found.map(|entry| (entry, request)))
-            }
-            None => {
-                let refusal = Refusal::NoSuchTopic(self.topics.gateway().to_owned());
-                (self.topics.answer_to_unknown(&incoming.topic), Err(refusal))
-            }
-        };
-        let reply = ReplyTo {
-            topic,
-            source: ask.source.clone(),
-            response_topic: incoming.response_topic.clone().filter(|topic| self.may_answer_on(topic)),
-            correlation: incoming.correlation.clone(),
-            id: None,
-            requested: None,
-        };
-        (reply, found)
-    }
-
-    fn find(&self, address: &Address) -> Result<&Entry, Refusal> {
-        match address {
-            Address::Named { device, point } => {
-                let Some(points) = self.catalogue.device(device) else {
-                    return Err(Refusal::NoDevice(device.clone()));
-                };
-                let found = points.iter().find(|entry| entry.info.point.as_str() == point);
-                found.ok_or_else(|| Refusal::NoPoint(device.as_str().into(), point.clone()))
-            }
-            Address::Classic { node, child, kind, .. } => {
-                let (node, child, kind) = (*node, *child, *kind);
-                match *self.catalogue.classic(node, child, kind).as_slice() {
-                    [] => Err(Refusal::NoClassic { node, child, kind }),
-                    [entry] => Ok(entry),
-                    _ => Err(Refusal::Ambiguous { node, child, kind }),
+    /// Looks at commands in the order they came, and starts them in that order.
+    async fn handle(&self, asks: impl Iterator<Item = Ask>, work: &mut Work) {
+        let mut jobs = Vec::new();
+        for ask in asks {
+            match self.look(&ask, work, jobs.len()) {
+                Verdict::Go(job) => jobs.push(*job),
+                Verdict::Waits => {}
+                Verdict::Again(reply, outcome) => outcome.tell(&self.north, reply).await,
+                Verdict::Refused(reply, refusal) => {
+                    let (topic, from) = (&ask.incoming.topic, &ask.source);
+                    match work.refusals.note(1) {
+                        Some(line) => warn!(topic, ?from, %refusal, held_back = line.count - 1, "command refused"),
+                        None => debug!(topic, ?from, %refusal, "command refused"),
+                    }
+                    Outcome::error(&reply, &refusal.to_string()).tell(&self.north, reply).await;
                 }
             }
         }
+        for job in self.put_down(jobs).await {
+            self.start(job, work);
+        }
     }
 
-    /// Checks a command and hands it to its driver.
-    fn dispatch(
-        &self,
-        incoming: &Incoming,
-        reply: &mut ReplyTo,
-        entry: &Entry,
-        request: &Request,
-        under_way: usize,
-    ) -> Result<(Instant, PendingAnswer), Refusal> {
-        if incoming.retained {
-            return Err(Refusal::Retained);
-        }
-        let order = match request {
-            Request::Read(_) => Order::read(&incoming.payload),
-            _ => Order::write(&incoming.payload)?,
+    /// Makes the journal safe on disk before anything is begun. Gives those that may be begun.
+    async fn put_down(&self, mut jobs: Vec<Job>) -> Vec<Job> {
+        let Some(journal) = self.journal.as_ref().filter(|_| jobs.iter().any(|job| job.key.is_some())) else {
+            return jobs;
         };
-        reply.id.clone_from(&order.id);
-        reply.requested.clone_from(&order.value);
-        let info = &entry.info;
-        let action = match order.value.clone() {
-            None => Action::Read,
-            Some(value) => {
-                let Some(rule) = &info.write else {
-                    return Err(Refusal::ReadOnly(info.device.clone(), info.point.clone()));
-                };
-                if let Some(why) = rule.refuse(&value) {
-                    return Err(Refusal::OutOfLimits(why));
-                }
-                let echo = matches!(request, Request::Write(Address::Classic { echo: true, .. }));
-                Action::Write { value, verify: rule.verify || echo }
+        let Err(failure) = journal.sync().await else { return jobs };
+        error!(error = %failure, "commands with an id are refused: they cannot be put down on disk");
+        let refusal = Refusal::NoJournal(failure.to_string()).to_string();
+        for job in jobs.extract_if(.., |job| job.key.is_some()) {
+            let waiting = job.key.map(|key| journal.take_back(&key)).unwrap_or_default();
+            for reply in std::iter::once(job.reply).chain(waiting) {
+                Outcome::error(&reply, &refusal).tell(&self.north, reply).await;
             }
-        };
-        let time_left =
-            order.time_left(SystemTime::now(), incoming.expires_in, self.deadline).ok_or(Refusal::Expired)?;
-        let Some(end) = self.links.get(&entry.link) else {
-            return Err(Refusal::LinkDown(entry.link.clone(), "not running".into()));
-        };
-        let health = end.health.borrow().clone();
-        if !health.is_up() {
-            let why =
-                health.reason().map_or_else(|| health.as_str().to_owned(), |r| format!("{}: {r}", health.as_str()));
-            return Err(Refusal::LinkDown(entry.link.clone(), why));
         }
-        if under_way >= UNDER_WAY {
-            return Err(Refusal::Busy);
-        }
-        let deadline = Instant::now() + time_left;
-        info!(device = %info.device, point = %info.point, ?action, from = ?reply.source, "command");
-        let (command, pending) = Command::new(info.device.clone(), info.point.clone(), action, deadline);
-        end.commands.try_send(command).map_err(|_| Refusal::Busy)?;
-        Ok((deadline, pending))
+        jobs
     }
 
-    /// An answer goes where its asker listens. It must not become a command, nor be taken for a
-    /// reading or for what a gateway says of itself, this one's or another's.
-    fn may_answer_on(&self, topic: &str) -> bool {
-        let first = topic.split('/').next().unwrap_or_default();
-        let fine = !topic.is_empty()
-            && topic.len() <= 1024
-            && !topic.starts_with('$')
-            && !topic.contains(['+', '#', '\0'])
-            && !["-in", "-out", "-sys"].iter().any(|end| first.ends_with(end));
-        if !fine {
-            debug!(topic, "response topic ignored");
+    /// Hands a job to its driver, and sees to its answer.
+    fn start(&self, job: Job, work: &mut Work) {
+        let Job { reply, key, deadline, many, parts } = job;
+        let last = parts.len().saturating_sub(1);
+        let mut answers = Vec::with_capacity(parts.len());
+        for (index, mut part) in parts.into_iter().enumerate() {
+            part.command.more_follow = index < last;
+            part.place.send(part.command);
+            answers.push(wait(part.point, part.answer, deadline));
         }
-        fine
+        let (north, journal) = (self.north.clone(), self.journal.clone());
+        work.under_way.spawn(async move {
+            let answers = join_all(answers).await;
+            let outcome = match answers.as_slice() {
+                [(_, answer)] if !many => Outcome::one(&reply, answer),
+                answers => Outcome::many(&reply, answers),
+            };
+            let unsent = |(_, answer): &(PointId, Answer)| answer.as_ref().is_err_and(CommandError::is_unsent);
+            let stays = (!answers.iter().all(unsent)).then_some(&outcome);
+            let waiting = match (&journal, &key) {
+                (Some(journal), Some(key)) => journal.end(key, stays).await,
+                _ => Vec::new(),
+            };
+            outcome.tell(&north, reply).await;
+            for other in waiting {
+                outcome.clone().with("duplicate", true).tell(&north, other).await;
+            }
+        });
     }
 }
 
-/// Publishes the outcome of a command, on its answer topic and where else the asker wants it.
-async fn tell(north: &North, reply: ReplyTo, outcome: Result<Done, String>) {
-    let payload = Bytes::from(outcome_json(&reply, &outcome));
-    match &outcome {
-        Ok(_) => info!(topic = reply.topic, "command carried out"),
-        Err(error) => debug!(topic = reply.topic, error, "command answered"),
-    }
-    north.publish(Message::new(reply.topic, payload.clone()).json(), &To::Everyone).await;
-    if let Some(topic) = reply.response_topic {
-        let to = match reply.source {
-            Source::Uplink(name) => To::Uplink(name),
-            Source::Local => To::Local,
-        };
-        north.publish(Message { correlation: reply.correlation, ..Message::new(topic, payload).json() }, &to).await;
-    }
-}
-
-fn outcome_json(reply: &ReplyTo, outcome: &Result<Done, String>) -> String {
-    let mut json = Map::new();
-    json.insert("ok".into(), outcome.is_ok().into());
-    if let Some(id) = &reply.id {
-        json.insert("id".into(), id.clone());
-    }
-    let mut add = |key: &str, value: Option<&Value>| {
-        if let Some(value) = value {
-            json.insert(key.into(), json_value(value));
-        }
-    };
-    add("requested", reply.requested.as_ref());
-    match outcome {
-        Ok(done) => {
-            add("written", done.written.as_ref());
-            add("observed", done.observed.as_ref());
-        }
-        Err(error) => {
-            json.insert("error".into(), error.as_str().into());
-        }
-    }
-    json.insert("ts".into(), epoch_ms(SystemTime::now()).into());
-    Json::Object(json).to_string()
-}
-
-fn json_value(value: &Value) -> Json {
-    match value {
-        Value::Bool(value) => json!(value),
-        Value::Int(value) => json!(value),
-        Value::Float(value) => json!(value),
-        Value::Text(value) => json!(value),
-    }
+/// The answer to a job's part. It comes in any case.
+async fn wait(point: PointId, answer: PendingAnswer, deadline: Instant) -> (PointId, Answer) {
+    let answer = timeout_at(deadline + LAST_EXCHANGE, answer.wait()).await;
+    (point, answer.unwrap_or_else(|_| Err(CommandError::NoAnswer("its deadline has passed".into()))))
 }

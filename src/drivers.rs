@@ -1,5 +1,6 @@
 //! The one file that names every driver.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use wharf_contract::{Driver, LinkId};
@@ -7,11 +8,18 @@ use wharf_contract::{Driver, LinkId};
 use crate::config::Site;
 use crate::mapping::LinkFacts;
 
-/// Builds one driver per link of the site. Nothing is touched yet: that begins when it runs.
-pub fn build(site: &Site) -> Vec<Arc<dyn Driver>> {
+/// Builds one driver per link of the site. Nothing is touched yet: that begins when it runs. What a
+/// driver learns it keeps in the state directory, if it is given one.
+pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
     let mut drivers: Vec<Arc<dyn Driver>> = Vec::new();
     for (name, settings) in site.modbus.iter() {
-        drivers.push(Arc::new(wharf_modbus::Modbus::new(LinkId::from(name.as_str()), settings.clone())));
+        let driver = wharf_modbus::Modbus::new(LinkId::from(name.as_str()), settings.clone());
+        drivers.push(Arc::new(match state_dir {
+            Some(state) => driver
+                .remembering(state.join("modbus").join(format!("{name}.holes")))
+                .counting_in(state.join("modbus").join(format!("{name}.counters"))),
+            None => driver,
+        }));
     }
     for (name, settings) in site.mysensors.iter() {
         drivers.push(Arc::new(wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone())));

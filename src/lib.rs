@@ -20,6 +20,9 @@
 //!
 //! [`app`] makes every channel, starts every task, and stops them from south to north. [`control`]
 //! tells those who ask on the same machine how everything is.
+//!
+//! [`import`] and [`sunspec`] help whoever writes the site file: with points from a maker's register
+//! map, and with the models of a device.
 
 pub mod app;
 pub mod backoff;
@@ -32,11 +35,13 @@ pub mod demo;
 pub mod downlink;
 pub mod drivers;
 pub mod health;
+pub mod import;
 pub mod mapping;
 pub mod message;
 pub mod north;
 pub mod queue;
 mod seldom;
+pub mod sunspec;
 pub mod supervisor;
 pub mod topics;
 pub mod uplink;

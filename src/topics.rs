@@ -21,15 +21,8 @@ pub enum Request {
     Write(Address),
     /// `gw1-in/<device>/<point>/get`
     Read(Address),
-}
-
-impl Request {
-    /// The point it is about.
-    pub fn address(&self) -> &Address {
-        match self {
-            Self::Write(address) | Self::Read(address) => address,
-        }
-    }
+    /// `gw1-in/<device>`: several points of it.
+    WriteMany(String),
 }
 
 /// Which point a command is for.
@@ -91,6 +84,11 @@ impl Topics {
         format!("{}-sys/answer/{}/{}", self.gateway, level(device), level(point))
     }
 
+    /// Where the outcome of a command for several points of a device is told.
+    pub fn answer_to_many(&self, device: &str) -> String {
+        format!("{}-sys/answer/{}", self.gateway, level(device))
+    }
+
     /// Where the outcome of a command is told whose topic names no point: the request's own
     /// levels, made safe.
     pub fn answer_to_unknown(&self, request: &str) -> String {
@@ -113,6 +111,7 @@ impl Topics {
     pub fn parse_command(&self, topic: &str) -> Option<Request> {
         let levels: Vec<&str> = self.below_in(topic)?.split('/').collect();
         match *levels.as_slice() {
+            [device] if !device.is_empty() => Some(Request::WriteMany(device.to_owned())),
             [device, point] if !device.is_empty() && !point.is_empty() => Some(Request::Write(named(device, point))),
             [device, point, "get"] if !device.is_empty() && !point.is_empty() => {
                 Some(Request::Read(named(device, point)))
@@ -192,7 +191,8 @@ mod tests {
         check("gw1-in/2/1/2/0/0", Some(Request::Read(req)));
         check("gw1-in/2/255/3/0/13", None);
         check("gw1-in/300/1/1/0/0", None);
-        check("gw1-in/tank", None);
+        check("gw1-in/tank", Some(Request::WriteMany("tank".into())));
+        check("gw1-in/", None);
         check("gw1-in/tank/", None);
         check("gw2-in/tank/valve", None);
         check("gw1-out/tank/valve", None);

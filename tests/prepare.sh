@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the counterparts the tests talk to, if they are missing: Mosquitto (broker and clients),
-# pymodbus, and what makes an ext4 whose power can be cut, from Debian's packages.
+# pymodbus and libmodbus, and what makes an ext4 whose power can be cut, from Debian's packages.
 set -eu
 need=""
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || need="$need mosquitto"
@@ -8,6 +8,7 @@ command -v mosquitto_pub >/dev/null 2>&1 || need="$need mosquitto-clients"
 [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import pymodbus.server' 2>/dev/null ||
   need="$need python3-pymodbus python3-serial-asyncio"
 command -v mkfs.ext4 >/dev/null 2>&1 || [ -x /usr/sbin/mkfs.ext4 ] || need="$need e2fsprogs"
+[ -e /usr/include/modbus/modbus.h ] || need="$need libmodbus-dev"
 command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
 [ -n "$need" ] || exit 0
 echo "installing:$need"

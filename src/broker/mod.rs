@@ -193,10 +193,51 @@ impl BrokerEventHandler for Commands {
                     correlation: event.correlation_data,
                 },
             };
-            if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_err() {
-                warn!(client = %event.client_id, topic = %event.topic, "command not obeyed: the gateway is busy");
+            if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_ok() {
+                return PublishAction::Continue;
             }
-            PublishAction::Continue
+            warn!(client = %event.client_id, topic = %event.topic, "command not obeyed: the gateway is busy");
+            // Nobody south of here has heard of it, so its answer takes its place.
+            let mut answer = PublishPacket::new(
+                self.topics.answer_to_unknown(&event.topic),
+                r#"{"ok":false,"error":"too many commands are waiting for the gateway"}"#,
+                event.qos,
+            );
+            answer.packet_id = event.packet_id;
+            PublishAction::Transform(answer)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_finds_no_room_is_answered_in_its_own_place() {
+        let (asks, _waiting) = mpsc::channel(1);
+        let commands = Commands { topics: Topics::new("gw1"), asks };
+        let event = |topic: &str| ClientPublishEvent {
+            client_id: "panel".into(),
+            user_id: None,
+            topic: topic.into(),
+            payload: Bytes::from_static(b"1"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            packet_id: Some(7),
+            response_topic: None,
+            correlation_data: None,
+        };
+        let taken = commands.on_client_publish(event("gw1-in/tank/valve")).await;
+        assert!(matches!(taken, PublishAction::Continue));
+        let PublishAction::Transform(answer) = commands.on_client_publish(event("gw1-in/tank/valve")).await else {
+            panic!("there was room for one alone");
+        };
+        assert_eq!(answer.topic_name, "gw1-sys/answer/tank/valve");
+        assert_eq!((answer.packet_id, answer.qos), (Some(7), QoS::AtLeastOnce));
+        let payload: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(payload["ok"], false);
     }
 }

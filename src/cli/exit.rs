@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::config::SiteErrors;
+
 /// An end that is not a success. What there was to say has been printed.
 #[derive(Debug)]
 pub struct Exit(u8);
@@ -32,6 +34,13 @@ impl Exit {
 /// Prints to standard error, if anyone is there to read it.
 pub fn complain(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// Tells what a site file says that is most likely not meant, if there is any of it.
+pub fn warn(warnings: &SiteErrors) {
+    if !warnings.is_empty() {
+        complain(warnings);
+    }
 }
 
 impl From<anyhow::Error> for Exit {

@@ -3,12 +3,17 @@
 mod check;
 mod demo;
 mod exit;
+mod explain;
+mod field;
+mod import;
 mod log;
 mod place;
+mod profiles;
 mod queue;
 mod run;
 mod schema;
 mod status;
+mod sunspec;
 mod words;
 
 use std::io::Write;
@@ -40,14 +45,59 @@ enum Command {
     /// granted that a card spreads its overwrites evenly and stands 1,000 (a cheap one) to 3,000 of
     /// them. Exit code 1 if no gateway is running.
     Status(status::StatusArgs),
+    /// Read a device now: points of a site file, or any Modbus address
+    ///
+    /// With a site file: through its gateway if that is running, else straight from the device.
+    ///
+    /// Examples:
+    ///   wharf read site.yaml tank/level
+    ///   wharf read --tcp 192.168.1.40 --unit 3 input:0 --type f32
+    #[command(verbatim_doc_comment)]
+    Read(field::read::ReadArgs),
+    /// Write to a device now: a point of a site file within its rules, or any Modbus address
+    ///
+    /// With a site file: through its gateway if that is running, else straight to the device. What
+    /// was written is read back.
+    ///
+    /// Examples:
+    ///   wharf write site.yaml tank/setpoint 21.5
+    ///   wharf write --yes --tcp 192.168.1.40 --unit 7 holding:110 215
+    #[command(verbatim_doc_comment)]
+    Write(field::write::WriteArgs),
+    /// Show what a Modbus address comes to in every type and order, and which of them is meant
+    ///
+    /// Told the value that the device shows, it ranks what comes near it, also with a scale, and also
+    /// at the addresses beside and in the other table if nothing there does.
+    ///
+    /// Example:
+    ///   wharf probe --tcp 192.168.1.40 --unit 3 holding:100 --expect 230
+    #[command(verbatim_doc_comment)]
+    Probe(field::probe::ProbeArgs),
+    /// Look for devices: which there are, and what they say they are
+    Scan(field::scan::ScanArgs),
     /// Look into the queues on disk, of a running gateway or a stopped one
     ///
     /// What it prints is what the files say as of the last commit.
     Queue(queue::QueueArgs),
     /// Check a site file: every mistake with its place, before anything starts
     Check(check::CheckArgs),
+    /// Show what is going to be asked of which device, how often, and what that takes of each link
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the site file, for editors
     Schema,
+    /// List the device models wharf knows, or print the profile of one
+    Profiles(profiles::ProfilesArgs),
+    /// Walk through a SunSpec device over Modbus TCP and print what to write into the site file
+    ///
+    /// Reads holding registers and nothing else.
+    Sunspec(sunspec::SunspecArgs),
+    /// Turn a maker's register map (CSV) into points for the site file
+    ///
+    /// Columns are found by their headings, in any order: name, address, and whatever there is of
+    /// table or function, type, length, order, scale or divisor, offset, unit, access. 30001 and
+    /// 400001 say their table themselves. Exit code 1 if a line was not understood; each is named
+    /// on standard error, and the others are printed.
+    Import(import::ImportArgs),
     /// Try the whole product without any hardware
     Demo(demo::DemoArgs),
 }
@@ -66,9 +116,17 @@ pub fn main() -> ExitCode {
         Command::Run(args) => block_on(async { run::run(&args, stop_on_signal()?).await }),
         Command::Demo(args) => block_on(async { Ok(demo::run(args, stop_on_signal()?).await?) }),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Read(args) => block_on(field::read::run(&args)),
+        Command::Write(args) => block_on(field::write::run(&args)),
+        Command::Probe(args) => block_on(field::probe::run(&args)),
+        Command::Scan(args) => block_on(async { field::scan::run(&args, stop_on_signal()?).await }),
         Command::Queue(args) => queue::run(args),
         Command::Schema => schema::run(),
+        Command::Profiles(args) => profiles::run(&args),
+        Command::Sunspec(args) => sunspec::run(&args),
+        Command::Import(args) => import::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

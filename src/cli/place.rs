@@ -21,6 +21,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The site of this file, with its state where it says, or elsewhere.
+    pub fn of(file: PathBuf, state_dir: Option<PathBuf>) -> Self {
+        Self { file, state_dir }
+    }
+
     /// The site, and where its state is. Secrets are not opened: whoever looks need not have them.
     pub fn open(&self) -> Result<(Site, PathBuf), Exit> {
         let site = config::load_sealed(&self.file).map_err(|errors| {

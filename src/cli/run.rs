@@ -18,10 +18,11 @@ pub struct RunArgs {
 
 /// Runs the gateway until `stop`.
 pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<(), Exit> {
-    let site = config::load(&args.file).map_err(|errors| {
+    let (site, warnings) = config::load_with_warnings(&args.file).map_err(|errors| {
         exit::complain(&errors);
         Exit::SITE_FILE
     })?;
+    exit::warn(&warnings);
     app::preflight(&site).map_err(|error| Exit::site_file(&error))?;
     let state_dir = state_dir(&site, &args.file);
     let mut running = app::start(site, app::Options { state_dir, tap: None }).await?;

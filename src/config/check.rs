@@ -4,8 +4,10 @@
 //! be read. [`site`] works on the decoded site, and so does [`files`], which alone looks beyond it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Span, Spanned, Typed, suggest};
+use wharf_contract::Driver;
+use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Severity, Span, Spanned, Typed, suggest};
 
 use super::load::{LARGEST_PEM, read_bounded};
 use super::{Site, rules};
@@ -28,6 +30,9 @@ pub fn names(root: &Node) -> Vec<Problem> {
         taken_by_a_node(link, &links, &mut problems);
     }
     let uplinks = root.get("uplinks").map_or(&[][..], |section| section.value.entries());
+    if uplinks.is_empty() {
+        links.iter().for_each(|link| fail_safe_for_nothing(link, &mut problems));
+    }
     for uplink in uplinks {
         let path = format!("uplinks.{}", uplink.key);
         if let Some(entry) = uplink.value.get("match") {
@@ -39,6 +44,7 @@ pub fn names(root: &Node) -> Vec<Problem> {
     }
     if let Some(one_too_many) = uplinks.get(MOST_UPLINKS) {
         problems.push(Problem {
+            severity: Severity::Mistake,
             span: one_too_many.key_span,
             path: format!("uplinks.{}", one_too_many.key),
             message: format!("a site has {MOST_UPLINKS} uplinks at most"),
@@ -59,7 +65,9 @@ pub fn names(root: &Node) -> Vec<Problem> {
 pub fn site(site: &Site) -> Vec<Problem> {
     let mut problems = Vec::new();
     client_ids(site, &mut problems);
-    problems.extend(rules::compile(site, &drivers::links(&drivers::build(site))).1);
+    let drivers = drivers::build(site, None);
+    problems.extend(rules::compile(site, &drivers::links(&drivers)).1);
+    overloads(site, &drivers, &mut problems);
     problems
 }
 
@@ -70,6 +78,7 @@ pub fn files(site: &Site) -> Vec<Problem> {
     let named = tls.flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten();
     let wrong = named.filter_map(|file| Some((file, read_bounded(file.as_path(), LARGEST_PEM).err()?)));
     let problem = |(file, why): (&Spanned<FilePath>, String)| Problem {
+        severity: Severity::Mistake,
         span: file.span,
         path: file.path.clone(),
         message: format!("{}: {why}", file.as_path().display()),
@@ -134,6 +143,7 @@ fn twice<'n>(kind: &str, entries: impl Iterator<Item = (&'n Entry, String)>, pro
     for (entry, path) in entries {
         match seen.get(entry.key.as_str()) {
             Some((first, first_path)) => problems.push(Problem {
+                severity: Severity::Mistake,
                 span: entry.key_span,
                 path,
                 message: format!(
@@ -158,6 +168,7 @@ fn taken_by_a_node(link: &Link, links: &[Link], problems: &mut Vec<Problem>) {
             let is_that_node = std::ptr::eq(network.entry, link.entry) && own == Some(Typed::Int(node.into()));
             if !is_that_node {
                 problems.push(Problem {
+                    severity: Severity::Mistake,
                     span: device.key_span,
                     path: link.device_path(device),
                     message: format!("`{}` is what node {node} of {} is called by itself", device.key, network.path()),
@@ -168,11 +179,29 @@ fn taken_by_a_node(link: &Link, links: &[Link], problems: &mut Vec<Problem>) {
     }
 }
 
+/// A fail-safe value is for the time when every uplink is away. Without any that would be always.
+fn fail_safe_for_nothing(link: &Link, problems: &mut Vec<Problem>) {
+    for device in link.devices() {
+        for point in device.value.get("points").map_or(&[][..], |points| points.value.entries()) {
+            let write = point.value.get("write");
+            let Some(fail_safe) = write.and_then(|write| write.value.get("fail_safe")) else { continue };
+            problems.push(Problem {
+                severity: Severity::Mistake,
+                span: fail_safe.key_span,
+                path: format!("{}.points.{}.write.fail_safe", link.device_path(device), point.key),
+                message: "this is written when every uplink is away, and the site has none".into(),
+                help: Some("local clients do not count: what they are there for is not known".into()),
+            });
+        }
+    }
+}
+
 /// While one uplink blocks, no reading becomes a message, so no other would get any either.
 fn blocks_the_others(uplink: &Entry, path: &str, problems: &mut Vec<Problem>) {
     let when_full = uplink.value.get("queue").and_then(|queue| queue.value.get("when_full"));
     let Some(when_full) = when_full.filter(|entry| entry.value.text() == Some("block")) else { return };
     problems.push(Problem {
+        severity: Severity::Mistake,
         span: when_full.value.span,
         path: format!("{path}.queue.when_full"),
         message: "`block` would hold up the other uplinks, too, so it is for a site with one uplink".into(),
@@ -200,6 +229,7 @@ fn rule_for_nothing(matcher: &Entry, path: &str, links: &[Link], problems: &mut 
             None => format!("the site has {}", known.join(", ")),
         };
         problems.push(Problem {
+            severity: Severity::Mistake,
             span: entry.value.span,
             path: format!("{path}.{key}"),
             message: format!("no {key} of this site fits `{text}`"),
@@ -215,6 +245,7 @@ fn rule_for_nothing(matcher: &Entry, path: &str, links: &[Link], problems: &mut 
     let any_asked = link.is_some() || driver.is_some() || device.is_some();
     if problems.len() == before && any_asked {
         problems.push(Problem {
+            severity: Severity::Mistake,
             span: matcher.key_span,
             path: path.to_owned(),
             message: "no device of this site fits all of this at once".into(),
@@ -238,10 +269,24 @@ fn client_ids(site: &Site, problems: &mut Vec<Problem>) {
             None => (name.span, name.path.clone()),
         };
         problems.push(Problem {
+            severity: Severity::Mistake,
             span,
             path,
             message: format!("uplink `{first}` has the client id `{id}` at the same broker"),
             help: Some("give each its own client_id, or leave it out".into()),
         });
+    }
+}
+
+/// Links that have more to do than they can, or nearly so.
+fn overloads(site: &Site, drivers: &[Arc<dyn Driver>], problems: &mut Vec<Problem>) {
+    for entry in site.modbus.entries() {
+        let plan = drivers.iter().find(|driver| driver.name().as_str() == entry.name.value.as_str());
+        let Some(plan) = plan.and_then(|driver| driver.plan()) else { continue };
+        if let Some(warning) = plan.warning() {
+            let mut problem = Problem::warning(entry.name.span, entry.name.path.clone(), warning);
+            problem.help = plan.advice();
+            problems.push(problem);
+        }
     }
 }

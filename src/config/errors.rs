@@ -1,10 +1,13 @@
-//! The mistakes of a site file, for people (with the line they are in) and for programs (JSON).
+//! The mistakes of a site file and its warnings, for people (with the line they are in) and for
+//! programs (JSON).
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use wharf_contract::settings::{Problem, Span};
+use wharf_contract::settings::{Problem, Severity, Span};
+
+use super::sources::Sources;
 
 /// The longest piece of a source line that is shown.
 const WIDEST: usize = 140;
@@ -15,11 +18,11 @@ const MOST_CARETS: usize = 40;
 /// How many mistakes are shown to people. Who has more has made the same one many times.
 const MOST_SHOWN: usize = 100;
 
-/// Everything that is wrong with one site file, in the order of the file.
+/// Everything that is wrong with one site file, or looks wrong, in the order of the file. Beside a
+/// site that could be read there are only warnings.
 #[derive(Clone)]
 pub struct SiteErrors {
-    file: PathBuf,
-    text: String,
+    sources: Sources,
     problems: Vec<Problem>,
     hidden: Option<Vec<Span>>,
 }
@@ -27,44 +30,66 @@ pub struct SiteErrors {
 impl SiteErrors {
     /// The mistakes in `text`. What stands in the `hidden` places is never shown; `None` says that
     /// the text could not be read as YAML, so that no one knows what is secret in it.
-    pub fn new(file: impl Into<PathBuf>, text: String, mut problems: Vec<Problem>, hidden: Option<Vec<Span>>) -> Self {
+    pub fn new(file: impl Into<PathBuf>, text: String, problems: Vec<Problem>, hidden: Option<Vec<Span>>) -> Self {
+        Self::of_sources(Sources::new(file, text), problems, hidden)
+    }
+
+    /// The same of a site file with the profiles it uses.
+    pub fn of_sources(sources: Sources, mut problems: Vec<Problem>, hidden: Option<Vec<Span>>) -> Self {
         problems.sort_by_key(|problem| problem.span);
-        Self { file: file.into(), text, problems, hidden }
+        Self { sources, problems, hidden }
     }
 
     /// A file that could not be read at all.
     pub fn unreadable(file: impl Into<PathBuf>, why: String) -> Self {
-        let problem = Problem { span: Span::default(), path: String::new(), message: why, help: None };
+        let problem = Problem::new(Span::default(), "", why);
         Self::new(file, String::new(), vec![problem], None)
     }
 
-    /// The mistakes, each with its place.
+    /// The mistakes and warnings, each with its place.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// The mistakes as a list of objects: file, line, column, path, message, help.
     pub fn to_json(&self) -> Value {
-        let file = self.file.display().to_string();
+        self.objects(Severity::Mistake)
+    }
+
+    /// The warnings, in the same form.
+    pub fn warnings_to_json(&self) -> Value {
+        self.objects(Severity::Warning)
+    }
+
+    fn objects(&self, severity: Severity) -> Value {
         let object = |problem: &Problem| {
+            let (file, line) = self.sources.place(problem.span.line);
             json!({
-                "file": file,
-                "line": problem.span.line,
+                "file": file.display().to_string(),
+                "line": line,
                 "column": problem.span.column,
                 "path": problem.path,
                 "message": problem.message,
                 "help": problem.help,
             })
         };
-        self.problems.iter().map(object).collect()
+        self.problems.iter().filter(|problem| problem.severity == severity).map(object).collect()
     }
 
     /// A line of the file, fit to be shown, with the place in it that is meant.
     fn quote(&self, span: Span) -> Option<Quote> {
-        let line = self.text.lines().nth(span.line.checked_sub(1)?)?;
+        let line = self.sources.text().lines().nth(span.line.checked_sub(1)?)?;
         let hidden: Vec<(usize, usize)> = match &self.hidden {
-            Some(hidden) => hidden.iter().filter_map(|hidden| self.columns(*hidden, span.line)).collect(),
-            None => sounds_secret(line).into_iter().collect(),
+            Some(hidden) if self.sources.is_site(span) => {
+                hidden.iter().filter_map(|hidden| self.columns(*hidden, span.line)).collect()
+            }
+            // A profile has no place for secrets, so any in it stands where nobody expects it.
+            _ => sounds_secret(line).into_iter().collect(),
         };
         let mut shown: Vec<(usize, char)> = Vec::new();
         for (index, c) in line.chars().enumerate() {
@@ -95,7 +120,7 @@ impl SiteErrors {
             return None;
         }
         let (mut start, mut left) = (place.column, place.length);
-        for (index, text) in self.text.lines().enumerate().skip(place.line.checked_sub(1)?) {
+        for (index, text) in self.sources.text().lines().enumerate().skip(place.line.checked_sub(1)?) {
             let end = start + left;
             if index + 1 == line {
                 return Some((start, end));
@@ -128,6 +153,10 @@ fn sounds_secret(line: &str) -> Option<(usize, usize)> {
     Some((before + 1, usize::MAX))
 }
 
+fn counted((count, word): (usize, &str)) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
 /// Text without what could drive the terminal it is shown on.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -135,34 +164,40 @@ fn printable(text: &str) -> String {
 
 impl fmt::Display for SiteErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
         for problem in self.problems.iter().take(MOST_SHOWN) {
+            let (file, line) = self.sources.place(problem.span.line);
+            let file = file.display();
             let Some(quote) = self.quote(problem.span) else {
                 writeln!(f, "{file}: {}\n", printable(&problem.message))?;
                 continue;
             };
             let separator = if problem.path.is_empty() { "" } else { ": " };
-            writeln!(f, "{file}:{}:{}{separator}{}", problem.span.line, problem.span.column, printable(&problem.path))?;
-            writeln!(f, "{:>5} | {}", problem.span.line, quote.text)?;
+            writeln!(f, "{file}:{line}:{}{separator}{}", problem.span.column, printable(&problem.path))?;
+            writeln!(f, "{line:>5} | {}", quote.text)?;
             let carets = "^".repeat(quote.length);
-            writeln!(f, "      | {:indent$}{carets} {}", "", printable(&problem.message), indent = quote.indent)?;
+            let severity = if problem.is_warning() { "warning: " } else { "" };
+            let message = printable(&problem.message);
+            writeln!(f, "      | {:indent$}{carets} {severity}{message}", "", indent = quote.indent)?;
             if let Some(help) = &problem.help {
                 writeln!(f, "      | help: {}", printable(help))?;
             }
             writeln!(f)?;
         }
-        match self.problems.len() {
-            count if count > MOST_SHOWN => write!(f, "{count} mistakes in {file}, the first {MOST_SHOWN} shown"),
-            1 => write!(f, "1 mistake in {file}"),
-            count => write!(f, "{count} mistakes in {file}"),
-        }
+        let warnings = self.problems.iter().filter(|problem| problem.is_warning()).count();
+        let counts = [(self.problems.len() - warnings, "mistake"), (warnings, "warning")];
+        let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(counted).collect();
+        write!(f, "{} in {}", counts.join(", "), self.sources.site_file().display())?;
+        if self.problems.len() > MOST_SHOWN { write!(f, ", the first {MOST_SHOWN} shown") } else { Ok(()) }
     }
 }
 
 impl fmt::Debug for SiteErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text is left out: there may be secrets in it.
-        f.debug_struct("SiteErrors").field("file", &self.file).field("problems", &self.problems).finish_non_exhaustive()
+        f.debug_struct("SiteErrors")
+            .field("file", &self.sources.site_file())
+            .field("problems", &self.problems)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Problem, SecretResolver, Setting, Span};
+use wharf_contract::settings::{Context, Entry, Node, NodeKind, Problem, SecretResolver, Setting, Severity, Span};
 
-use super::{Site, SiteErrors, check, tree};
+use super::sources::Sources;
+use super::{Site, SiteErrors, check, profiles, tree};
 
 /// The largest site file. One with a thousand devices has about 300 kB.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -20,6 +21,11 @@ pub(crate) const LARGEST_PEM: u64 = 1 << 20;
 
 /// Reads, decodes and checks a site file, and sees whether the files it names can be read.
 pub fn load(path: &Path) -> Result<Site, SiteErrors> {
+    load_with_warnings(path).map(|(site, _)| site)
+}
+
+/// Like [`load()`], with what is allowed and most likely not meant beside the site.
+pub fn load_with_warnings(path: &Path) -> Result<(Site, SiteErrors), SiteErrors> {
     let directory = path.parent().unwrap_or(Path::new(""));
     load_with(path, &|reference| open_secret(reference, directory), check::files)
 }
@@ -28,7 +34,7 @@ pub fn load(path: &Path) -> Result<Site, SiteErrors> {
 /// may not know them. What was a reference to a secret is a stand-in, and certificates are not
 /// looked at either.
 pub fn load_sealed(path: &Path) -> Result<Site, SiteErrors> {
-    load_with(path, &|_| Ok("sealed".into()), no_files)
+    load_with(path, &|_| Ok("sealed".into()), no_files).map(|(site, _)| site)
 }
 
 /// What is wrong with the files a site names.
@@ -38,7 +44,7 @@ fn no_files(_: &Site) -> Vec<Problem> {
     Vec::new()
 }
 
-fn load_with(path: &Path, secrets: SecretResolver, files: Files) -> Result<Site, SiteErrors> {
+fn load_with(path: &Path, secrets: SecretResolver, files: Files) -> Result<(Site, SiteErrors), SiteErrors> {
     let bytes = read_bounded(path, LARGEST_FILE).map_err(|why| SiteErrors::unreadable(path, why))?;
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
     read_with(&text, path, secrets, files)
@@ -47,29 +53,42 @@ fn load_with(path: &Path, secrets: SecretResolver, files: Files) -> Result<Site,
 /// Decodes and checks the text of a site file. `path` is where it is said to stand: messages name
 /// it, and relative file names count from its directory.
 pub fn read(text: &str, path: &Path, secrets: SecretResolver) -> Result<Site, SiteErrors> {
+    read_with_warnings(text, path, secrets).map(|(site, _)| site)
+}
+
+/// Like [`read`], with what is allowed and most likely not meant beside the site. A file with
+/// mistakes comes to its mistakes and warnings together.
+pub fn read_with_warnings(text: &str, path: &Path, secrets: SecretResolver) -> Result<(Site, SiteErrors), SiteErrors> {
     read_with(text, path, secrets, no_files)
 }
 
-fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> Result<Site, SiteErrors> {
+fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> Result<(Site, SiteErrors), SiteErrors> {
     let text = tree::normalise(text);
     let tree = tree::parse(&text);
     let mut problems = tree.problems;
-    let Some(root) = tree.root else {
-        return Err(SiteErrors::new(path, text, problems, None));
+    let mut sources = Sources::new(path, text);
+    let Some(mut root) = tree.root else {
+        return Err(SiteErrors::of_sources(sources, problems, None));
     };
-    let mut cx = Context::new(path.parent().unwrap_or(Path::new("")), secrets);
+    let directory = path.parent().unwrap_or(Path::new(""));
+    problems.extend(profiles::join(&mut root, directory, &mut sources));
+    let mut cx = Context::new(directory, secrets);
     let site = Site::decode(&root, &mut cx);
     hide_what_sounds_secret(root.entries(), &mut cx);
     hide_what_sounds_secret(&tree.refused, &mut cx);
     let (found, hidden) = cx.finish();
     let whole = |look: Files| site.as_ref().map(look).unwrap_or_default();
+    // What a profile says in an odd way is its maker's to know, not that of everyone who uses it.
+    let found = found.into_iter().filter(|problem| !problem.is_warning() || sources.is_site(problem.span)).collect();
     let later = [found, check::names(&root), whole(check::site), whole(files)];
     // What the tree refused would be a puzzle to the decoder too; one message is enough.
     let refused: HashSet<Span> = problems.iter().map(|problem| problem.span).collect();
     problems.extend(later.into_iter().flatten().filter(|problem| !refused.contains(&problem.span)));
+    let flawless = problems.iter().all(Problem::is_warning);
+    let told = SiteErrors::of_sources(sources, problems, Some(hidden));
     match site {
-        Some(site) if problems.is_empty() => Ok(site),
-        _ => Err(SiteErrors::new(path, text, problems, Some(hidden))),
+        Some(site) if flawless => Ok((site, told)),
+        _ => Err(told),
     }
 }
 
@@ -149,6 +168,7 @@ fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> SiteErrors {
         None => (1, good.chars().count() + 1),
     };
     let problem = Problem {
+        severity: Severity::Mistake,
         span: Span { line, column, length: 1 },
         path: String::new(),
         message: "this is not UTF-8 text".into(),

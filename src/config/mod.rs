@@ -4,24 +4,28 @@
 //!    the only module that knows the YAML crate.
 //! 2. [`site`] says what may be written; the drivers add their own parts. The same definitions
 //!    give the JSON Schema in [`schema()`].
-//! 3. [`check`] looks for what no single part can see: names used twice, rules for nothing.
-//! 4. [`errors`] shows mistakes to people and programs.
+//! 3. [`profiles`] lays the device profiles under what the site file says of a device; [`sources`]
+//!    keeps apart which line stands in which file.
+//! 4. [`check`] looks for what no single part can see: names used twice, rules for nothing.
+//! 5. [`errors`] shows mistakes to people and programs.
 //!
 //! [`load()`] does all of it for a file, [`load_sealed`] without opening secrets, [`read`] for a text.
 
 pub mod check;
 pub mod errors;
 pub mod load;
+pub mod profiles;
 pub mod replay;
 pub mod rules;
 pub mod schema;
 pub mod site;
+pub mod sources;
 mod summary;
 pub mod tree;
 pub mod url;
 
 pub use errors::SiteErrors;
-pub use load::{load, load_sealed, read};
+pub use load::{load, load_sealed, load_with_warnings, read, read_with_warnings};
 pub use rules::{matcher, rules};
 pub use schema::schema;
 pub use site::Site;

@@ -1,6 +1,6 @@
 //! The site's mapping rules, compiled: templates are checked here, so that none fails later.
 
-use wharf_contract::settings::{Problem, Spanned};
+use wharf_contract::settings::{Problem, Severity, Spanned};
 
 use super::site::{Match, Rule as RuleSettings, Site};
 use crate::mapping::{
@@ -76,7 +76,13 @@ pub fn matcher(settings: &Match) -> Matcher {
 fn noted<T>(place: &Spanned<String>, result: Result<T, TemplateError>, problems: &mut Vec<Problem>) -> Option<T> {
     result
         .map_err(|TemplateError { message, help }| {
-            problems.push(Problem { span: place.span, path: place.path.clone(), message, help });
+            problems.push(Problem {
+                severity: Severity::Mistake,
+                span: place.span,
+                path: place.path.clone(),
+                message,
+                help,
+            });
         })
         .ok()
 }

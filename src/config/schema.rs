@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 use wharf_contract::settings::Setting;
 
 use super::Site;
+use super::profiles::builtin;
+
+/// Where the schema of a device that may have a profile stands.
+const DEVICE: &str = "/properties/modbus/additionalProperties/properties/devices/additionalProperties";
 
 /// The whole schema, from the same definitions as the decoder.
 pub fn schema() -> Value {
@@ -14,5 +18,28 @@ pub fn schema() -> Value {
     if let (Value::Object(document), Value::Object(site)) = (&mut document, Site::schema()) {
         document.extend(site);
     }
+    if let Some(device) = document.pointer_mut(DEVICE) {
+        with_profiles(device);
+    }
     document
+}
+
+/// What a profile changes in what may be written of a device: the names of those there are, and
+/// points that say only what is different, or `off`.
+fn with_profiles(device: &mut Value) {
+    let properties = &mut device["properties"];
+    let any_name = properties["profile"].take();
+    let names: Vec<_> = builtin::names().collect();
+    properties["profile"] = json!({
+        "description": any_name["description"],
+        "anyOf": [{ "enum": names }, { "type": any_name["type"] }],
+    });
+    let point = &mut properties["points"]["additionalProperties"];
+    let whole = point["allOf"].take();
+    point["type"] = json!(["object", "null", "string", "boolean"]);
+    point["allOf"] = json!([{ "if": { "type": ["string", "boolean"] }, "then": { "enum": ["off", false] } }]);
+    device["allOf"] = json!([{
+        "if": { "required": ["profile"] },
+        "else": { "properties": { "points": { "additionalProperties": { "type": "object", "allOf": whole } } } },
+    }]);
 }

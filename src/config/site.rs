@@ -179,6 +179,9 @@ settings! {
         /// How long a command may take that brings no deadline of its own. After that it is
         /// answered as expired, and never executed.
         deadline: Period<100, 3_600_000> = Period::secs(10),
+        /// How long the id of a write is remembered, also across a restart: whoever sends it again
+        /// gets the first one's answer, and nothing is written twice. 0s: not at all.
+        remember: Period<0, 604_800_000> = Period::secs(600),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Place, StrInput};
-use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Span, Style, clip};
+use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Severity, Span, Style, clip};
 
 /// The deepest nesting. The site file itself needs nine levels.
 const DEEPEST: usize = 32;
@@ -154,7 +154,13 @@ impl Builder {
                 Open::Mapping { key: None, .. } => {}
             }
         }
-        self.problems.push(Problem { span, path, message: message.into(), help: Some(help.to_owned()) });
+        self.problems.push(Problem {
+            severity: Severity::Mistake,
+            span,
+            path,
+            message: message.into(),
+            help: Some(help.to_owned()),
+        });
     }
 
     fn open(&mut self, open: Open) -> Result<(), Problem> {
@@ -218,7 +224,7 @@ fn span(place: Place) -> Span {
 }
 
 fn problem(span: Span, message: impl Into<String>) -> Problem {
-    Problem { span, path: String::new(), message: message.into(), help: None }
+    Problem::new(span, "", message)
 }
 
 /// A syntax error, with help for those that happen most.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{LONGEST_ANSWER, PATIENCE, Socket};
+use super::{LONGEST_ANSWER, PATIENCE, Socket, field};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +25,13 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Asks the gateway with this state directory, and waits a few seconds at most.
+/// Asks the gateway with this state directory, and waits a few seconds at most; half a minute for
+/// what takes an exchange in the field.
 ///
 /// # Errors
 ///
-/// There is no gateway, no answer, or the answer is no.
+/// There is no gateway, no answer, or the answer is no. (To a command that was looked at, no is an
+/// answer: it has `ok: false`, an `error`, and perhaps what was seen.)
 pub fn ask(state_dir: &Path, request: &Json) -> Result<Json, AskError> {
     let stream = UnixStream::connect(Socket::path(state_dir)).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => AskError::Forbidden,
@@ -40,13 +42,19 @@ pub fn ask(state_dir: &Path, request: &Json) -> Result<Json, AskError> {
     let answer = converse(stream, request).map_err(AskError::Silent)?;
     match answer["ok"].as_bool() {
         Some(true) => Ok(answer),
+        // What a device or the site file says to a command.
+        _ if answer.get("ts").is_some() => Ok(answer),
         _ => Err(AskError::Refused(answer["error"].as_str().unwrap_or("it gives no reason").to_owned())),
     }
 }
 
 fn converse(mut stream: UnixStream, request: &Json) -> io::Result<Json> {
     // A little more than the gateway's own, which is the one to speak up.
-    stream.set_read_timeout(Some(PATIENCE * 2))?;
+    let patience = match request["do"].as_str() {
+        Some("read" | "write" | "raw") => field::PATIENCE + PATIENCE,
+        _ => PATIENCE * 2,
+    };
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{request}\n").as_bytes())?;
     let mut line = Vec::new();

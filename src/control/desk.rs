@@ -12,6 +12,7 @@ use tracing::warn;
 use wharf_contract::settings::suggestion;
 use wharf_contract::{Health, LinkId};
 
+use super::field::Field;
 use super::rates::{Rates, Sample};
 use super::wear::Wear;
 use crate::mapping::epoch_ms;
@@ -20,7 +21,7 @@ use crate::queue::{self, LossReason, Queue};
 use crate::uplink::{UplinkEnd, UplinkState};
 
 /// What a gateway can be asked.
-const REQUESTS: [&str; 2] = ["status", "purge"];
+const REQUESTS: [&str; 5] = ["status", "purge", "read", "write", "raw"];
 
 /// Where questions are answered. It looks at the parts of the gateway and touches none of them,
 /// unless it is asked to.
@@ -29,6 +30,7 @@ pub struct Desk {
     state_dir: PathBuf,
     started: Instant,
     parts: Mutex<Parts>,
+    field: Field,
 }
 
 struct Parts {
@@ -51,6 +53,7 @@ impl Desk {
         started: Instant,
         links: Vec<(LinkId, watch::Receiver<Health>)>,
         uplinks: Vec<(UplinkEnd, Queue)>,
+        field: Field,
     ) -> Self {
         let uplinks = uplinks.into_iter().map(|(end, queue)| Uplink {
             state: Watched::new(end.state.clone()),
@@ -62,7 +65,7 @@ impl Desk {
             links: links.into_iter().map(|(link, health)| (link, Watched::new(health))).collect(),
             uplinks: uplinks.collect(),
         };
-        Self { gateway: gateway.to_owned(), state_dir: state_dir.to_owned(), started, parts: Mutex::new(parts) }
+        Self { gateway: gateway.to_owned(), state_dir: state_dir.to_owned(), started, parts: Mutex::new(parts), field }
     }
 
     /// Takes note of how things are: for the rates, and for since when. About once a second.
@@ -78,13 +81,14 @@ impl Desk {
         }
     }
 
-    /// Answers one request, a line of JSON.
-    pub fn answer(&self, request: &[u8]) -> Json {
+    /// Answers one request, a line of JSON. What takes an exchange in the field takes 22 s at most.
+    pub async fn answer(&self, request: &[u8]) -> Json {
         let Ok(request) = serde_json::from_slice::<Json>(request) else {
             return no("a request is one line of JSON");
         };
         match request["do"].as_str() {
             Some("status") => self.status(),
+            Some(what @ ("read" | "write" | "raw")) => self.field.answer(what, &request).await,
             Some("purge") => self.purge(request["uplink"].as_str().unwrap_or_default()),
             Some(other) => no(&format!("unknown request `{other}`; {}", suggestion(other, &REQUESTS))),
             None => no("`do` is missing: what is to be done"),
@@ -194,7 +198,7 @@ fn sample(counters: &queue::Counters) -> Sample {
     Sample { at: Instant::now(), captured: counters.captured, acknowledged: counters.acknowledged }
 }
 
-fn no(why: &str) -> Json {
+pub(super) fn no(why: &str) -> Json {
     json!({ "ok": false, "error": why })
 }
 

@@ -8,18 +8,27 @@
 //! |---|---|
 //! | `{"do":"status"}` | `{"ok":true,…}`: the [status](Desk::status) |
 //! | `{"do":"purge","uplink":"central"}` | `{"ok":true,"purged":17}` |
+//! | `{"do":"read","device":"tank","point":"level"}` | as on `gw1-sys/answer/tank/level`: `{"ok":true,"observed":1.5,…}` |
+//! | `{"do":"write","device":"tank","point":"valve","value":true}` | the same, with `requested`, `written` and, where it is verified, `observed` |
+//! | `{"do":"raw","link":"boiler-room","request":"070300640002"}` | `{"ok":true,"outcome":"answer","answer":"0304…"}`, or `silent`, `refused`, `broken` with a `reason` |
 //! | anything else | `{"ok":false,"error":"…"}` |
 //!
-//! A request has at most 64 KiB and an answer 1 MiB; eight clients are served at once, for 5 s
-//! each. A gateway that cannot have its socket, on a read-only file system say, warns and goes on
+//! `read` and `write` are commands like those that come down: the rules of the site file hold. `raw`
+//! puts a unit id and a PDU to a Modbus link; one that does not only read needs `"write":true`. These
+//! three wait for their turn on the link, 10 s at most, and are answered within 22 s; four of them
+//! are carried out at once. Each write is logged.
+//!
+//! A request has at most 64 KiB and an answer 1 MiB; eight clients are served at once. Each has 5 s
+//! to ask and 5 s to take its answer. A gateway that cannot have its socket, on a read-only file system say, warns and goes on
 //! without.
 //!
 //! [`Socket`] owns the file and makes sure that one gateway has it; [`serve`] talks; [`Desk`] knows
-//! the answers, with `rates` and [`wear`] to reckon; [`ask()`] is the other end. [`metrics`] turns a
+//! the answers, and [`Field`] those that take an exchange in the field, with `rates` and [`wear`] to reckon; [`ask()`] is the other end. [`metrics`] turns a
 //! status into what Prometheus reads.
 
 mod ask;
 mod desk;
+mod field;
 pub mod metrics;
 mod rates;
 mod server;
@@ -28,6 +37,7 @@ pub mod wear;
 
 pub use ask::{AskError, ask};
 pub use desk::{Desk, dropped_json};
+pub use field::{Field, unhex};
 pub use server::serve;
 pub use socket::{Socket, Taken};
 
@@ -37,5 +47,5 @@ const LONGEST_REQUEST: usize = 64 << 10;
 /// The longest answer, in bytes: some thousand links.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// How long a conversation may take.
+/// How long a client may take to ask, and to take its answer; and how long most answers take at most.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);

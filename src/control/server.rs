@@ -38,10 +38,12 @@ pub async fn serve(socket: Socket, desk: Desk, stop: CancellationToken) {
                 Ok(stream) => {
                     let desk = desk.clone();
                     clients.spawn(async move {
-                        match timeout(PATIENCE, talk(stream, &desk)).await {
-                            Ok(Ok(())) => {}
-                            Ok(Err(error)) => debug!(%error, "a client of the control socket left early"),
-                            Err(_) => debug!("a client of the control socket took too long"),
+                        match talk(stream, &desk).await {
+                            Ok(()) => {}
+                            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                                debug!("a client of the control socket took too long");
+                            }
+                            Err(error) => debug!(%error, "a client of the control socket left early"),
                         }
                     });
                 }
@@ -59,38 +61,47 @@ pub async fn serve(socket: Socket, desk: Desk, stop: CancellationToken) {
     clients.shutdown().await;
 }
 
-/// One question, one answer.
+/// One question, one answer. The client has its time to ask and to take the answer; what takes long
+/// in between is bounded by the desk.
 async fn talk(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
-    BufReader::new(reader).take(LONGEST_REQUEST as u64 + 1).read_until(b'\n', &mut line).await?;
+    let mut reader = BufReader::new(reader).take(LONGEST_REQUEST as u64 + 1);
+    timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
     let answer = if line.len() > LONGEST_REQUEST {
         json!({ "ok": false, "error": format!("a request has at most {LONGEST_REQUEST} bytes") })
     } else {
-        desk.answer(&line)
+        desk.answer(&line).await
     };
     let mut text = answer.to_string();
     if text.len() >= LONGEST_ANSWER {
         text = json!({ "ok": false, "error": "the answer is too long" }).to_string();
     }
     text.push('\n');
-    writer.write_all(text.as_bytes()).await?;
-    writer.shutdown().await
+    let telling = async {
+        writer.write_all(text.as_bytes()).await?;
+        writer.shutdown().await
+    };
+    timeout(PATIENCE, telling).await?
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tokio::time::Instant;
 
-    use super::super::{AskError, ask};
+    use super::super::{AskError, Field, ask};
     use super::*;
+    use crate::topics::Topics;
 
     /// Serves an empty desk while `client` does what it does on a thread of its own.
     async fn with_client<T: Send + 'static>(client: impl FnOnce(&std::path::Path) -> T + Send + 'static) -> T {
         let dir = tempfile::tempdir().unwrap();
         let socket = Socket::claim(dir.path()).unwrap().unwrap();
         let stop = CancellationToken::new();
-        let desk = Desk::new("gw1", dir.path(), Instant::now(), Vec::new(), Vec::new());
+        let field = Field::new(Topics::new("gw1"), tokio::sync::mpsc::channel(1).0, HashMap::new());
+        let desk = Desk::new("gw1", dir.path(), Instant::now(), Vec::new(), Vec::new(), field);
         let serving = tokio::spawn(serve(socket, desk, stop.clone()));
         let path = dir.path().to_owned();
         let result = tokio::task::spawn_blocking(move || client(&path)).await.unwrap();

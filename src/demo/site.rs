@@ -61,7 +61,8 @@ mod tests {
         let path = "/tmp/it's # {a} \"test\": °C/ttyDemo";
         let site = load(&text(ADDRESS, ADDRESS, Path::new(path)));
         let modbus = site.modbus.iter().next().unwrap().1;
-        assert_eq!((modbus.tcp.host(), modbus.tcp.port()), ("::1", 4321));
+        let address = &modbus.tcp.as_ref().unwrap()[0];
+        assert_eq!((address.host(), address.port(false)), ("::1", 4321));
         let mysensors = site.mysensors.iter().next().unwrap().1;
         assert_eq!(mysensors.serial.as_ref().unwrap().as_str(), path);
     }

@@ -30,6 +30,42 @@ enum Expires {
     At(SystemTime),
 }
 
+/// A command for several points of a device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ManyOrder {
+    /// What to write, by point, in the order sent.
+    pub values: Vec<(String, Value)>,
+    /// Its id, and how long it is worth something.
+    pub order: Order,
+}
+
+impl ManyOrder {
+    /// Values by point, or an object with `values` and perhaps `id`, `expires`, `ts`.
+    ///
+    /// # Errors
+    /// Why the payload is no such command.
+    pub fn parse(payload: &Bytes) -> Result<Self, OrderError> {
+        let text = text(payload)?;
+        if text.is_empty() {
+            return Err(OrderError::Empty);
+        }
+        let Ok(Json::Object(object)) = serde_json::from_str(text) else { return Err(OrderError::NotMany) };
+        // No point holds an object, so a point that is called `values` is told from this.
+        let (values, order) = match object.get("values") {
+            Some(Json::Object(values)) => (values, Order::about(&object)?),
+            _ => (&object, Order::default()),
+        };
+        if values.is_empty() {
+            return Err(OrderError::Empty);
+        }
+        let values = values.iter().map(|(point, value)| {
+            let value = value_of(value).ok_or(OrderError::NoSuchValue)?;
+            Ok((point.clone(), value))
+        });
+        Ok(Self { values: values.collect::<Result<_, OrderError>>()?, order })
+    }
+}
+
 /// Why a payload is no command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
@@ -42,11 +78,14 @@ pub enum OrderError {
     /// No payload.
     #[error("the payload is empty: send the value, or {{\"value\": …}}")]
     Empty,
+    /// Several values that are not in an object.
+    #[error("several points are written with an object: {{\"setpoint\": 21, \"mode\": 2}}")]
+    NotMany,
     /// A JSON object without a value.
     #[error("the payload has no `value`")]
     NoValue,
     /// A value that no point can hold.
-    #[error("a value is a number, true, false or text")]
+    #[error("a value is a number, true, false, text, or a list of these")]
     NoSuchValue,
     /// An expiry that cannot be read.
     #[error("`expires` is a time such as \"30s\", or milliseconds since 1970")]
@@ -141,6 +180,10 @@ fn value_of(json: &Json) -> Option<Value> {
             number.as_i64().map(Value::Int).or_else(|| number.as_f64().filter(|n| n.is_finite()).map(Value::Float))
         }
         Json::String(text) => Some(Value::Text(text.clone())),
+        // A list in a list is no value. Whether the point holds a list is the driver's to say.
+        Json::Array(values) if values.iter().all(|value| !value.is_array()) => {
+            values.iter().map(value_of).collect::<Option<_>>().map(Value::List)
+        }
         Json::Null | Json::Array(_) | Json::Object(_) => None,
     }
 }
@@ -175,6 +218,14 @@ mod tests {
         check("on", Value::Text("on".into()));
         check("\"on\"", Value::Text("on".into()));
         check("55.7,13.0,18", Value::Text("55.7,13.0,18".into()));
+        check("[1, true]", Value::List(vec![Value::Int(1), Value::Bool(true)]));
+        check(r#"{"value":[]}"#, Value::List(vec![]));
+    }
+
+    #[test]
+    fn a_number_is_taken_to_its_last_bit() {
+        assert_eq!(write("123456789.12345679").unwrap().value, Some(Value::Float(123_456_789.123_456_79)));
+        assert_eq!(write("[1e-45]").unwrap().value, Some(Value::List(vec![Value::Float(1e-45)])));
     }
 
     #[test]
@@ -186,12 +237,29 @@ mod tests {
     }
 
     #[test]
+    fn an_object_carries_values_of_several_points_and_perhaps_an_id() {
+        let parse = |payload: &'static str| ManyOrder::parse(&Bytes::from_static(payload.as_bytes()));
+        let both = vec![("setpoint".to_owned(), Value::Float(21.5)), ("mode".to_owned(), Value::Int(2))];
+        assert_eq!(parse(r#"{"setpoint":21.5,"mode":2}"#).unwrap().values, both);
+        let long = parse(r#"{"values":{"setpoint":21.5,"mode":2},"id":7}"#).unwrap();
+        assert_eq!((long.values, long.order.id), (both, Some(7.into())));
+        assert_eq!(parse(r#"{"values":1}"#).unwrap().values, [("values".to_owned(), Value::Int(1))]);
+        assert_eq!(parse("21"), Err(OrderError::NotMany));
+        assert_eq!(parse("on"), Err(OrderError::NotMany));
+        assert_eq!(parse("{}"), Err(OrderError::Empty));
+        assert_eq!(parse(r#"{"mode":null}"#), Err(OrderError::NoSuchValue));
+        assert_eq!(parse(r#"{"values":{"mode":1},"id":[]}"#), Err(OrderError::Id));
+    }
+
+    #[test]
     fn what_is_no_command_is_refused_with_its_reason() {
         let check = |payload: &str, error: OrderError| assert_eq!(write(payload), Err(error), "{payload}");
         check("", OrderError::Empty);
         check(r#"{"valve":1}"#, OrderError::NoValue);
         check(r#"{"value":null}"#, OrderError::NoSuchValue);
-        check("[1]", OrderError::NoSuchValue);
+        check("[1, null]", OrderError::NoSuchValue);
+        check("[[1]]", OrderError::NoSuchValue);
+        check(r#"{"value":[{}]}"#, OrderError::NoSuchValue);
         check("null", OrderError::NoSuchValue);
         check(r#"{"value":1,"expires":"soon"}"#, OrderError::Expires);
         check(r#"{"value":1,"expires":-1}"#, OrderError::Expires);

@@ -111,6 +111,7 @@ fn push_value(out: &mut String, value: Option<&Value>) {
         // JSON has no NaN and no infinity. Drivers do not emit them; should one slip through, null
         // is the honest answer.
         Some(Value::Float(number)) if !number.is_finite() => out.push_str("null"),
+        // A list shows itself as JSON.
         Some(other) => {
             let _ = write!(out, "{other}");
         }
@@ -141,6 +142,7 @@ mod tests {
             (Value::Float(1e300), "1e300"),
             (Value::Float(0.1), "0.1"),
             (Value::Text("say \"hi\"\n\u{1}".into()), r#""say \"hi\"\n\u0001""#),
+            (Value::List(vec![Value::Float(0.1), Value::Text("\"".into())]), r#"[0.1, "\""]"#),
         ] {
             let text = json(&reading(value.clone()));
             let parsed: Json = serde_json::from_str(&text).unwrap();

@@ -27,6 +27,8 @@ pub struct Counters {
     /// The same in whole pages of 4096 bytes, which is what a card sees of it. What the file
     /// system writes on top for its journal is not known here.
     pub device_bytes: u64,
+    /// Times the mark was written. It is not synced, and its bytes are counted nowhere.
+    pub marks: u64,
     /// Times records were committed.
     pub commits: u64,
     /// Times the log or the cursor file was synced.
@@ -36,7 +38,7 @@ pub struct Counters {
     /// Segments set aside as `*.corrupt`.
     pub set_aside: u64,
     /// Bytes all segments take on disk, the spare included: what `max_size` bounds. The cursor file
-    /// takes another half MiB, always.
+    /// takes another half MiB, always, and the mark a few KiB as a rule.
     pub disk_bytes: u64,
     /// Whether the queue is full and makes those who append wait ([`WhenFull::Block`](super::WhenFull::Block)).
     pub is_blocking: bool,

@@ -1,4 +1,5 @@
-//! The cursor file: the ledger, for the moments when nothing is being appended.
+//! The cursor file: the ledger, for the moments when nothing is being appended. The mark is a second
+//! file of the same form.
 //!
 //! Two slots are written in turn, each with a checksum, so a power cut in the middle of one leaves
 //! the other. The file is written in full when it is made: on a full disk acknowledgements and
@@ -34,9 +35,18 @@ impl CursorFile {
     /// # Errors
     /// Those of the file system; a damaged file is not one.
     pub fn open(path: &Path) -> io::Result<(Self, Option<Ledger>)> {
+        let (opened, ledger) = Self::open_sparse(path)?;
+        extend(&opened.file)?;
+        Ok((opened, ledger))
+    }
+
+    /// The same without taking the room before it is needed.
+    ///
+    /// # Errors
+    /// Those of the file system; a damaged file is not one.
+    pub fn open_sparse(path: &Path) -> io::Result<(Self, Option<Ledger>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let (newer, ledger) = newest(&file);
-        extend(&file)?;
         Ok((Self { file, slot: 1 - newer, buffer: Vec::new() }, ledger))
     }
 
@@ -46,6 +56,25 @@ impl CursorFile {
     /// # Errors
     /// Those of the file system; the other slot is untouched.
     pub fn save(&mut self, ledger: &[u8]) -> io::Result<(u64, u64)> {
+        let place = self.put(ledger)?;
+        self.file.sync_data()?;
+        self.slot = 1 - self.slot;
+        Ok(place)
+    }
+
+    /// Writes an encoded ledger to the older slot and leaves it to the system when that reaches the
+    /// disk.
+    ///
+    /// # Errors
+    /// Those of the file system; the other slot is untouched.
+    pub fn write(&mut self, ledger: &[u8]) -> io::Result<()> {
+        self.put(ledger)?;
+        self.slot = 1 - self.slot;
+        Ok(())
+    }
+
+    /// Fills the older slot.
+    fn put(&mut self, ledger: &[u8]) -> io::Result<(u64, u64)> {
         self.buffer.clear();
         self.buffer.extend_from_slice(&MAGIC);
         self.buffer.extend_from_slice(&[0; 4]);
@@ -56,8 +85,6 @@ impl CursorFile {
         self.buffer[4..8].copy_from_slice(&crc.to_le_bytes());
         let offset = (self.slot * SLOT) as u64;
         self.file.write_all_at(&self.buffer, offset)?;
-        self.file.sync_data()?;
-        self.slot = 1 - self.slot;
         Ok((offset, self.buffer.len() as u64))
     }
 }

@@ -44,6 +44,7 @@ pub struct Files {
     used: u64,
     spare: Option<File>,
     cursor: Option<CursorFile>,
+    mark: Option<CursorFile>,
     preallocates: bool,
     /// Locked as long as this lives.
     _lock: File,
@@ -82,6 +83,7 @@ impl Files {
             used: 0,
             spare: None,
             cursor: None,
+            mark: None,
             preallocates: true,
             _lock: lock,
         }))
@@ -240,6 +242,25 @@ impl Files {
                 None
             }
         }
+    }
+
+    /// Reads the mark, making its file if need be.
+    pub fn load_mark(&mut self) -> Option<Ledger> {
+        match CursorFile::open_sparse(&self.dir.join("mark")) {
+            Ok((file, known)) => {
+                self.mark = Some(file);
+                known
+            }
+            Err(error) => {
+                warn!(dir = %self.dir.display(), %error, "cannot open the mark: after a kill more may be sent again");
+                None
+            }
+        }
+    }
+
+    /// Hands over the file of the mark, if there is one.
+    pub fn take_mark(&mut self) -> Option<CursorFile> {
+        self.mark.take()
     }
 
     /// Writes an encoded ledger to the cursor file and syncs it. Returns where, and how many bytes.

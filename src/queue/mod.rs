@@ -9,11 +9,11 @@
 //! a fault only, at debug level, or a night of losses would be a book.
 //!
 //! From top to bottom: [`Queue`] is the handle, with `intake` for what comes in and `telling` for what
-//! was lost; `state` is what it shares with the `writer`, whose
-//! housekeeping is in `upkeep` and `saving`; `ledger` is the one truth about what became of each number, made of
-//! `done`, `losses` and `eras`; `reader` reads batches; `recovery` opens what an earlier run left;
-//! `files` owns the directory; `segment`, `scan`, `frame` and `cursor` are the formats.
-//! [`inspect`] looks at the files from outside.
+//! was lost; `state` is what it shares with the `writer`, whose housekeeping is in `upkeep` and
+//! `saving`, and with the `marker`, which writes down what is acknowledged between two commits;
+//! `ledger` is the one truth about what became of each number, made of `done`, `losses` and `eras`;
+//! `reader` reads batches; `recovery` opens what an earlier run left; `files` owns the directory;
+//! `segment`, `scan`, `frame` and `cursor` are the formats. [`inspect`] looks at the files from outside.
 //!
 //! # Memory
 //!
@@ -32,6 +32,7 @@
 //!   `first`, and end below the next segment's `first`. Numbers that are missing in between belong
 //!   to messages that were never stored, and are finished by the ledger.
 //! - `cursor`, the **cursor file**: two slots of 262144 bytes.
+//! - `mark`, the **mark**: two such slots, as far as they were needed; it is written and not synced.
 //! - `spare`, a file to become the next segment; what is in it means nothing.
 //! - `lock`, locked with `flock` by the process that has the queue open.
 //! - `*.corrupt`, segments that could not be read, for somebody to look at.
@@ -53,10 +54,11 @@
 //!
 //! The **ledger** is written whole, in front of the records it is committed with, whenever it has
 //! changed, and as the first frame of each segment; when nothing is being appended, or it would
-//! take more than a quarter of a segment, it goes to the slots of the cursor file in turn. A slot
-//! holds magic `whcu`, crc of all that follows, the length of the ledger (u32) and the ledger. Of
-//! all ledgers in the cursor file, in the last segment and at the beginnings of the others, the one
-//! with the highest generation counts, and no other. Its body:
+//! take more than a quarter of a segment, it goes to the slots of the cursor file in turn. Between
+//! two commits it goes to the slots of the mark, as soon as a kill would have more sent again than a
+//! window. A slot holds magic `whcu`, crc of all that follows, the length of the ledger (u32) and the
+//! ledger. Of all ledgers in the cursor file, in the mark, in the last segment and at the beginnings
+//! of the others, the one with the highest generation counts, and no other. Its body:
 //!
 //! | field | meaning |
 //! |---|---|
@@ -98,6 +100,7 @@ pub mod inspect;
 mod intake;
 mod ledger;
 mod losses;
+mod marker;
 mod reader;
 mod recovery;
 mod saving;
@@ -128,7 +131,8 @@ pub use losses::{Loss, LossId, LossReason};
 pub use settings::{Settings, WhenFull};
 
 use files::{Files, Limits};
-use state::Shared;
+use marker::Marker;
+use state::{Marking, Shared};
 use writer::{Rules, Writer};
 
 /// The longest body that is stored, in bytes; less if a segment is smaller than that.
@@ -228,6 +232,8 @@ impl Queue {
         let mut files = files.ok_or_else(|| OpenError::Locked { dir: settings.dir.clone() })?;
         let (mut state, go_on) = recovery::recover(&mut files);
         state.commit_records = settings.commit_records.max(1);
+        let mark = files.take_mark();
+        state.marking = if mark.is_some() { Marking::Idle } else { Marking::Nobody };
         let finished_end_at_open = Seq(state.ledger.done.end());
         let shared = Arc::new(Shared::new(state, settings.clock));
         let rules = Rules {
@@ -235,8 +241,11 @@ impl Queue {
             max_age: settings.max_age,
             commit_interval: settings.commit_interval,
         };
-        let writer = Writer::new(shared.clone(), files, rules, go_on);
-        let thread = std::thread::Builder::new().name("queue".into()).spawn(|| writer.run()).map_err(unusable)?;
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let marker = mark.map(|file| Marker::new(shared.clone(), file, settings.dir.clone()));
+        let marker = marker.map(|marker| thread("queue-mark").spawn(|| marker.run())).transpose().map_err(unusable)?;
+        let writer = Writer::new(shared.clone(), files, rules, marker, go_on);
+        let thread = thread("queue").spawn(|| writer.run()).map_err(unusable)?;
         let max_body = MAX_BODY.min(reader::largest_body(segment_size));
         let writer = Mutex::new(Some(thread));
         Ok(Self { inner: Arc::new(Inner { shared, max_body, finished_end_at_open, writer }) })
@@ -310,13 +319,33 @@ impl Queue {
         self.inner.finished_end_at_open
     }
 
-    /// Finishes a record: it is not read again, and after the next commit not even after a crash.
-    /// In any order; twice does no harm.
+    /// Finishes a record: it is not read again, after the next mark not even after a kill, and after
+    /// the next commit not even after a power cut. In any order; twice does no harm.
     pub fn acknowledge(&self, seq: Seq) {
         let shared = &self.inner.shared;
         if shared.lock().acknowledge(seq.0) {
             shared.wake.notify_one();
         }
+    }
+
+    /// How many acknowledgements a kill would make forgotten: they came after the ledger that was
+    /// written last. 0 if nothing but a commit can write one, which is not worth waiting for.
+    pub fn unsaved(&self) -> usize {
+        let state = self.inner.shared.lock();
+        if state.marking == Marking::Nobody { 0 } else { usize::try_from(state.unsaved()).unwrap_or(usize::MAX) }
+    }
+
+    /// Has the ledger written, so that a kill makes nothing forgotten, and waits until
+    /// [`Queue::unsaved`] may have become less; look again then. For one caller at a time, who waits
+    /// for ever once the queue is closed.
+    pub async fn mark(&self) {
+        // Acknowledgements come in bursts. One mark is enough for each.
+        tokio::task::yield_now().await;
+        let shared = &self.inner.shared;
+        if shared.lock().want_mark() {
+            shared.mark.notify_one();
+        }
+        shared.marked.notified().await;
     }
 
     /// Drops a record that cannot be delivered, and says why: it is counted and told as a loss.
@@ -380,6 +409,7 @@ impl Inner {
     fn ask_to_close(&self) {
         self.shared.lock().closing = true;
         self.shared.wake.notify_one();
+        self.shared.mark.notify_one();
         // Everybody who waits learns it at once.
         self.shared.committed.notify_waiters();
         self.shared.lost.notify_waiters();

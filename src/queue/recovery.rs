@@ -52,6 +52,7 @@ pub fn recover(files: &mut Files) -> (State, bool) {
     let mut found = Found::default();
     found.ledger(files.load_cursor());
     found.has_cursor = found.ledger.is_some();
+    found.ledger(files.load_mark());
     for first in names(files) {
         match open(files, first) {
             Some(segment) => {

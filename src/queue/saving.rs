@@ -26,8 +26,7 @@ impl Writer {
         self.ledger.clear();
         let mut state = self.shared.lock();
         state.changed_since = None;
-        let settled = state.settled();
-        state.ledger.encode(settled, &mut self.ledger);
+        state.encoded = state.encode(&mut self.ledger);
         self.freeable = state.finished_segments(tail);
     }
 
@@ -63,11 +62,12 @@ impl Writer {
         let mut state = self.shared.lock();
         match written {
             Ok((offset, bytes)) => {
-                state.saved = state.ledger.generation;
+                state.encoded_is_saved();
                 state.counters.wrote(offset, bytes);
                 state.counters.syncs += 1;
                 drop(state);
                 self.shared.saved.notify_waiters();
+                self.shared.marked.notify_one();
                 Ok(())
             }
             Err(error) => {

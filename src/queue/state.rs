@@ -42,6 +42,10 @@ pub struct Shared {
     pub wake: Condvar,
     /// Rung when the inbox was emptied.
     pub space: Notify,
+    /// Rung for the marker: a mark is wanted.
+    pub mark: Condvar,
+    /// Rung for the one who waits for it when a ledger has been written.
+    pub marked: Notify,
     /// Rung when records were committed or given up, and when the queue closes.
     pub committed: Notify,
     /// Rung when a loss was noted, and when the queue closes.
@@ -56,6 +60,9 @@ pub struct Shared {
     /// Whether the cursor file pretends to fail.
     #[cfg(test)]
     pub failing_cursor: std::sync::atomic::AtomicBool,
+    /// Whether syncs of the log do not come to their end.
+    #[cfg(test)]
+    pub stuck_sync: std::sync::atomic::AtomicBool,
 }
 
 /// A record on its way to the log.
@@ -83,6 +90,10 @@ pub struct State {
     pub changed_since: Option<Instant>,
     /// The generation of the ledger that is on disk.
     pub saved: u64,
+    /// The ledger that the writer encoded last.
+    pub encoded: Snapshot,
+    /// What the marker is at.
+    pub marking: Marking,
     /// The generation that knows the loss being told as it is told.
     pub told_since: u64,
     /// The first record that the writer holds and has not stored yet.
@@ -103,7 +114,32 @@ pub struct State {
     pub closing: bool,
     /// The writer has ended.
     pub ended: bool,
+    /// How many acknowledgements were taken, and how many of them a ledger knows that was written.
+    acknowledged: u64,
+    kept: u64,
     recent: VecDeque<(u64, Mark)>,
+}
+
+/// What the thread that writes marks is at.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Marking {
+    /// There is none.
+    #[default]
+    Nobody,
+    /// It waits.
+    Idle,
+    /// A mark is wanted of it.
+    Wanted,
+    /// It is writing one.
+    Writing,
+}
+
+/// Which ledger was encoded, and how many acknowledgements it knows of those taken in this run.
+#[derive(Clone, Copy, Default)]
+pub struct Snapshot {
+    /// Its generation.
+    pub generation: u64,
+    acknowledged: u64,
 }
 
 impl Default for State {
@@ -115,6 +151,8 @@ impl Default for State {
             waiting_since: None,
             changed_since: None,
             saved: 0,
+            encoded: Snapshot::default(),
+            marking: Marking::default(),
             told_since: 0,
             in_hand: None,
             segments: VecDeque::new(),
@@ -125,6 +163,8 @@ impl Default for State {
             fresh: Losses::new(MAX_FRESH),
             closing: false,
             ended: false,
+            acknowledged: 0,
+            kept: 0,
             recent: VecDeque::new(),
         }
     }
@@ -138,6 +178,8 @@ impl Shared {
             boot: clock.boot_id(),
             clock,
             wake: Condvar::new(),
+            mark: Condvar::new(),
+            marked: Notify::new(),
             space: Notify::new(),
             committed: Notify::new(),
             lost: Notify::new(),
@@ -147,6 +189,8 @@ impl Shared {
             failing_syncs: std::sync::atomic::AtomicU32::new(0),
             #[cfg(test)]
             failing_cursor: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            stuck_sync: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -176,6 +220,9 @@ impl Shared {
     #[cfg(test)]
     pub fn fail_if_told(&self) -> std::io::Result<()> {
         use std::sync::atomic::Ordering::Relaxed;
+        while self.stuck_sync.load(Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let told = self.failing_syncs.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
         told.map_or(Ok(()), |_| Err(std::io::Error::from_raw_os_error(5)))
     }
@@ -237,7 +284,42 @@ impl State {
             self.counters.refused_acknowledgements += 1;
             return false;
         }
-        self.ledger.done.insert(seq..seq + 1) > 0 && self.changed()
+        let is_new = self.ledger.done.insert(seq..seq + 1) > 0;
+        self.acknowledged += u64::from(is_new);
+        is_new && self.changed()
+    }
+
+    /// How many acknowledgements are in no ledger that was written.
+    pub fn unsaved(&self) -> u64 {
+        self.acknowledged - self.kept
+    }
+
+    /// Asks for a mark. Returns whether the marker has to be woken: one that is at work already is
+    /// enough for now, and whoever finds it told too little asks again.
+    pub fn want_mark(&mut self) -> bool {
+        let is_idle = self.marking == Marking::Idle;
+        if is_idle {
+            self.marking = Marking::Wanted;
+        }
+        is_idle
+    }
+
+    /// Appends the ledger as it is now.
+    pub fn encode(&mut self, out: &mut Vec<u8>) -> Snapshot {
+        let settled = self.settled();
+        self.ledger.encode(settled, out);
+        Snapshot { generation: self.ledger.generation, acknowledged: self.acknowledged }
+    }
+
+    /// That ledger was written.
+    pub fn keep(&mut self, written: Snapshot) {
+        self.kept = self.kept.max(written.acknowledged);
+    }
+
+    /// The ledger that the writer encoded last is on disk.
+    pub fn encoded_is_saved(&mut self) {
+        self.saved = self.encoded.generation;
+        self.keep(self.encoded);
     }
 
     /// Drops those of `seqs` that are not finished. Returns how many.

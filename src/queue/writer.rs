@@ -9,6 +9,7 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
@@ -32,6 +33,8 @@ pub struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) files: Files,
     pub(super) rules: Rules,
+    /// The thread that writes marks; it ends when the queue closes.
+    marker: Option<JoinHandle<()>>,
     pub(super) tail: Option<Tail>,
     /// What is being stored. Records stay in it while the queue is full and blocks.
     batch: Vec<Pending>,
@@ -100,7 +103,7 @@ struct Staged {
 
 impl Writer {
     /// A writer that goes on with the last segment of the catalogue, or begins a new one.
-    pub fn new(shared: Arc<Shared>, files: Files, rules: Rules, go_on: bool) -> Self {
+    pub fn new(shared: Arc<Shared>, files: Files, rules: Rules, marker: Option<JoinHandle<()>>, go_on: bool) -> Self {
         let now = Instant::now();
         let tail = {
             let mut state = shared.lock();
@@ -112,6 +115,7 @@ impl Writer {
             shared,
             files,
             rules,
+            marker,
             tail,
             batch: Vec::new(),
             buffer: Vec::new(),
@@ -146,7 +150,10 @@ impl Writer {
                 self.tick();
             }
             if self.closing {
-                return self.finish();
+                let saved = self.finish();
+                // A mark that could not be written has said so.
+                let _ = self.marker.take().map(JoinHandle::join);
+                return saved;
             }
         }
     }
@@ -349,7 +356,7 @@ impl Writer {
         }
         state.in_hand = self.batch.get(from + staged.count).map(|record| record.seq);
         if staged.ledger > 0 {
-            state.saved = state.ledger.generation;
+            state.encoded_is_saved();
         }
         state.counters.committed_bytes += bodies as u64;
         state.counters.wrote(tail.offset, self.buffer.len() as u64);
@@ -363,6 +370,7 @@ impl Writer {
         self.shared.committed.notify_waiters();
         if staged.ledger > 0 {
             self.shared.saved.notify_waiters();
+            self.shared.marked.notify_one();
         }
         if self.trouble.take().is_some() && std::mem::take(&mut self.trouble_told) {
             info!(dir = %self.files.dir().display(), "records are being stored again");
@@ -444,6 +452,7 @@ impl Drop for Ended {
         state.closing = true;
         state.ended = true;
         drop(state);
+        self.0.mark.notify_one();
         for bell in [&self.0.space, &self.0.committed, &self.0.lost, &self.0.saved, &self.0.ended] {
             bell.notify_waiters();
         }

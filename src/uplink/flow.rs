@@ -105,6 +105,9 @@ pub struct Flow {
     /// Whether the broker keeps retained messages.
     pub retain_available: bool,
     room: usize,
+    /// How many records may be under way or unsaved.
+    most: usize,
+    unsaved: usize,
     turns: Turns,
     first_live: Seq,
     largest_packet: usize,
@@ -174,6 +177,8 @@ impl Flow {
             farewell: Farewell::NotYet,
             retain_available: connected.retain_available,
             room,
+            most: usize::from(window),
+            unsaved: 0,
             turns: Turns::new(delivery.share),
             first_live: live_from,
             largest_packet: connected.largest_packet.map_or(usize::MAX, |bytes| bytes as usize),
@@ -186,6 +191,24 @@ impl Flow {
     /// Has publications go one at a time, or as many as there is room for.
     pub fn one_at_a_time(&mut self, yes: bool) {
         self.window.resize(if yes { 1 } else { self.room });
+    }
+
+    /// Takes note of how many acknowledgements a kill would make forgotten.
+    pub fn note_unsaved(&mut self, unsaved: usize) {
+        self.unsaved = unsaved;
+    }
+
+    /// For how many more records there is room. One that was acknowledged keeps its place until that
+    /// is written down: so a kill never has more sent again than the window holds.
+    pub fn room(&self) -> usize {
+        self.window.room().min(self.most.saturating_sub(self.window.len() + self.unsaved))
+    }
+
+    /// Whether records wait for nothing but that acknowledgements are written down. That is asked for at
+    /// once: holding still until a part of the window has gathered makes fewer marks, but at a window
+    /// of 100 it took a broker on the same machine to a thirtieth of its rate.
+    pub fn is_held(&self) -> bool {
+        self.window.room() > 0 && self.room() == 0
     }
 
     /// What a message becomes for this broker.
@@ -231,7 +254,7 @@ impl Flow {
     /// Begins the reads that are due.
     pub fn read_on(&mut self, queue: &Queue) {
         let low = if self.backlog.is_exhausted() { 0 } else { READ_AHEAD };
-        if self.window.room() > 0 || low > 0 {
+        if self.room() > 0 || low > 0 {
             for lane in [&mut self.live, &mut self.backlog] {
                 if lane.ready.len() <= low {
                     lane.read_on(queue);
@@ -304,7 +327,7 @@ impl Flow {
 
     /// When the backlog may go on that its rate holds.
     pub fn backlog_due(&self, now: Instant) -> Option<Instant> {
-        let wants = !self.backlog.ready.is_empty() && self.window.room() > 0;
+        let wants = !self.backlog.ready.is_empty() && self.room() > 0;
         self.rate.ready_at().filter(|at| wants && *at > now)
     }
 }

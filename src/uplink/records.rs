@@ -76,6 +76,7 @@ impl<'u> Records<'u> {
             self.poison.finished_below(self.uplink.queue.oldest_unacknowledged());
         }
         flow.one_at_a_time(careful || self.poison.careful());
+        flow.note_unsaved(self.uplink.queue.unsaved());
     }
 
     /// Hands over as much of what is ready as the window has room for.
@@ -100,7 +101,7 @@ impl<'u> Records<'u> {
         if flow.trying.is_some() || self.poison.in_session() || self.aside.all_are_refused(flow.window.len()) {
             return Ok(());
         }
-        while flow.window.room() > 0
+        while flow.room() > 0
             && let Some(record) = flow.next_record(now)
         {
             self.publish(flow, record, now)?;
@@ -264,7 +265,7 @@ impl<'u> Records<'u> {
             }
         }
         // A trial waits until it is alone, anything else for room.
-        let may_go = if flow.trying.is_some() { flow.window.is_empty() } else { flow.window.room() > 0 };
+        let may_go = flow.room() > 0 && (flow.trying.is_none() || flow.window.is_empty());
         match may_go.then(|| flow.again.ready.pop_front()).flatten() {
             Some(record) => self.publish(flow, record, now),
             None => Ok(()),

@@ -180,6 +180,7 @@ impl<'u> Session<'u> {
                         read = some(&mut flow.backlog.reading) => queue_open = self.records.take_backlog(flow, read),
                         read = some(&mut flow.again.reading) => queue_open = self.records.take_again(flow, read),
                         loss = some(&mut flow.loss_coming) => take_loss(flow, loss),
+                        () = self.uplink.queue.mark(), if flow.is_held() => {}
                         () = tokio::time::sleep_until(wake) => {
                             let now = Instant::now();
                             match leaving {

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod examples;
+mod profiles;
 mod secrets;
 mod wording;
 

@@ -36,6 +36,23 @@ fn programs_get_the_same_mistakes_as_json() {
 }
 
 #[test]
+fn a_warning_is_told_with_its_place_and_leaves_the_site_as_it_is() {
+    let text = "gateway: g\nmodbus: {l: {tcp: a, devices: {d: {unit: 1, points: {p: {holding: 40101}}}}}}\n";
+    let (site, warnings) =
+        wharf::config::read_with_warnings(text, Path::new("site.yaml"), &|_| Err(String::new())).unwrap();
+    assert_eq!(site.modbus.len(), 1);
+    let told = warnings.to_string();
+    assert!(told.starts_with("site.yaml:2:67: modbus.l.devices.d.points.p.holding\n"), "{told}");
+    assert!(told.contains("^^^^^ warning: 40101 looks like a number from a manual\n"), "{told}");
+    assert!(told.ends_with("1 warning in site.yaml"), "{told}");
+    assert_eq!(warnings.to_json(), serde_json::json!([]));
+    assert_eq!(warnings.warnings_to_json()[0]["line"], 2);
+    let (_, none) =
+        wharf::config::read_with_warnings("gateway: g\n", Path::new("site.yaml"), &|_| Err(String::new())).unwrap();
+    assert!(none.is_empty());
+}
+
+#[test]
 fn a_long_line_is_cut_around_the_mistake() {
     let padding = "x".repeat(300);
     let errors = read(&format!("gateway: g\nbroker: {{listen: [{padding}, 5]}}\n")).unwrap_err().to_string();
@@ -109,4 +126,17 @@ fn of_very_many_mistakes_the_first_hundred_are_shown() {
     let errors = read(&text).unwrap_err();
     assert_eq!(errors.problems().len(), 20_001);
     assert!(errors.to_string().ends_with("20001 mistakes in site.yaml, the first 100 shown"));
+}
+
+#[test]
+fn a_bus_that_has_more_to_do_than_it_can_is_warned_of_and_starts_all_the_same() {
+    // 125 registers take 270 characters at 9600 baud: 281 ms, four times a second.
+    let text = "gateway: g\nmodbus:\n  bus:\n    serial: /dev/ttyUSB0\n    baud: 9600\n    every: 250ms\n    devices:\n      \
+                meter: { unit: 1, points: { all: { holding: 0, type: string, length: 125 } } }\n";
+    let (site, warnings) =
+        wharf::config::read_with_warnings(text, Path::new("site.yaml"), &|_| Err("none".into())).unwrap();
+    assert_eq!(site.modbus.len(), 1);
+    let told = warnings.to_string();
+    assert!(told.contains("/dev/ttyUSB0 needs at least 112 % of its time at 9600 baud 8N1"), "{told}");
+    assert!(told.contains("help: raise `every` of meter from 250ms to 400ms or more"), "{told}");
 }

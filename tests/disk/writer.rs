@@ -171,5 +171,8 @@ async fn finish(queue: &Queue, next: &Cell<u64>) -> Result<(), Closed> {
             queue.acknowledge(*seq);
         }
         println!("acknowledged {} {}", last + 1, next.get());
+        if fastrand::bool() {
+            queue.mark().await;
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Opens a queue in a directory made of arbitrary bytes.
 //!
-//! The bytes are a program for a vandal who knows the format: it writes segments, records, ledgers
-//! and cursor slots with good checksums and nonsense in them, and then damages them. Whatever comes
+//! The bytes are a program for a vandal who knows the format: it writes segments, records, ledgers,
+//! cursor slots and marks with good checksums and nonsense in them, and then damages them. Whatever comes
 //! of it, the queue has to start, to read to its end, to take new records, and to say the same
 //! after a restart: `captured = acknowledged + queued + dropped`, and what it calls queued is what
 //! can be read.
@@ -238,17 +238,17 @@ impl Vandal<'_> {
     }
 
     fn slot(&mut self) {
-        let second = self.small() % 2 == 1;
+        let how = self.small();
         let ledger = self.ledger();
         let mut slot = b"whcu\0\0\0\0".to_vec();
         slot.extend_from_slice(&(ledger.len() as u32).to_le_bytes());
         slot.extend_from_slice(&ledger);
         let crc = crc32c::crc32c(&slot[8..]);
         slot[4..8].copy_from_slice(&crc.to_le_bytes());
-        let path = self.dir.join("cursor");
+        let path = self.dir.join(if how % 4 == 3 { "mark" } else { "cursor" });
         let mut bytes = fs::read(&path).unwrap_or_default();
         bytes.resize(2 * SLOT, 0);
-        let at = if second { SLOT } else { 0 };
+        let at = if how % 2 == 1 { SLOT } else { 0 };
         bytes[at..at + slot.len()].copy_from_slice(&slot);
         let _ = fs::write(path, bytes);
     }

@@ -13,7 +13,7 @@ use crate::lab::{PATIENCE, wait_for};
 fn five_readings_of_five_kinds_arrive_right_with_unit_and_time() {
     let broker = Mosquitto::start();
     let slave = Slave::start();
-    let upstream = Client::subscribe(broker.port, &["gw1-out/#"]);
+    let upstream = Client::subscribe(broker.port, &["gw1-out/#", "plant/#"]);
     let before = epoch_ms();
     let _gateway = Site::new(&format!(
         "gateway: gw1
@@ -29,15 +29,19 @@ modbus:
         unit: 7
         points:
           voltage: {{ holding: 100, type: f32, unit: V }}
-          power: {{ holding: 102, type: f32, word_order: low_first, unit: kW }}
+          power: {{ holding: 102, type: f32, order: CDAB, unit: kW }}
           temperature: {{ holding: 104, type: i16, scale: 0.1, unit: °C }}
           valve: {{ coil: 3 }}
           serial: {{ holding: 106, type: string, length: 6 }}
+          words: {{ holding: 100, count: 2 }}
+mapping:
+  - {{ match: {{ point: words }}, topic: plant/words, payload: raw }}
 ",
         broker.port, slave.port
     ))
     .run();
 
+    assert_eq!(upstream.wait_on("plant/words").payload, "[17254,32768]");
     let check = |point: &str, value: serde_json::Value, unit: Option<&str>| {
         let json = upstream.wait_on(&format!("gw1-out/tank/{point}")).json();
         assert_eq!(json["value"], value, "{point}");
@@ -72,7 +76,7 @@ modbus:
         unit: 7
         points:
           voltage: {{ holding: 100, type: f32 }}
-          power: {{ holding: 102, type: f32, word_order: low_first }}
+          power: {{ holding: 102, type: f32, order: CDAB }}
           temperature: {{ holding: 104, type: i16, scale: 0.1 }}
 ",
         broker.port, slave.port

@@ -1,5 +1,5 @@
-//! The gateway is killed at random moments: what was stored arrives, in order, and hardly anything
-//! twice.
+//! The gateway is killed at random moments: what was stored arrives, in order, and no more than a
+//! window twice.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,16 +16,17 @@ use crate::lab::source::Source;
 use crate::lab::{PATIENCE, wait_for};
 
 const ROUNDS: usize = 100;
-/// How many readings may be said that have not arrived at the consumer.
-const UNHEARD: u64 = 100;
+/// How many readings may be said that have not arrived at the consumer: several windows, so that a
+/// kill finds more of them acknowledged since the last commit than fit into one.
+const UNHEARD: u64 = 500;
 /// The gateway's window.
 const IN_FLIGHT: u64 = 100;
 /// How many readings arrive in a round, at least: enough for what was left by the last one to
 /// arrive, and to be acknowledged on disk.
-const FLOW: u64 = 600;
+const FLOW: u64 = 1000;
 
 #[test]
-fn killed_a_hundred_times_under_load_it_delivers_everything_stored_in_order_and_little_twice() {
+fn killed_a_hundred_times_under_load_it_delivers_everything_stored_in_order_and_at_most_a_window_twice() {
     let broker = Mosquitto::start();
     let upstream = Consumer::start(broker.port);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -75,11 +76,10 @@ mysensors:
     );
     assert!(left_behind > ROUNDS as u64, "only {left_behind} readings were on disk alone: this would prove little");
     assert_eq!(tally.late, [], "readings that arrived for the first time after later ones");
-    // What arrives again was published, and its acknowledgement was not on disk when the gateway
-    // was killed: the window, and what waited for the commit that would have told of it. The nodes
-    // see to it that no more than `UNHEARD` readings wait for anything.
+    // What arrives again was published, and its acknowledgement was not written down when the gateway
+    // was killed.
     let most = tally.again.iter().max().copied().unwrap_or_default();
-    assert!(most <= IN_FLIGHT + UNHEARD, "{most} readings arrived again after one kill");
+    assert!(most <= IN_FLIGHT, "{most} readings arrived again after one kill");
 }
 
 /// What stands in the queue's files, found by its look and not by the queue's own code.

@@ -88,6 +88,20 @@ fn a_wrong_site_file_is_refused_before_anything_starts() {
 }
 
 #[test]
+fn check_warns_of_what_is_most_likely_not_meant_and_finds_the_site_well() {
+    let point = "modbus: {l: {tcp: 127.0.0.1, devices: {d: {unit: 1, points: {p: {holding: 40101}}}}}}";
+    let site = Site::new(&format!("gateway: gw1\n{point}\n"));
+    let output = Command::new(env!("CARGO_BIN_EXE_wharf")).arg("check").arg(site.file()).output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("warning: 40101 looks like a number from a manual"));
+    let output = Command::new(env!("CARGO_BIN_EXE_wharf")).args(["check", "--json"]).arg(site.file()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&verdict["ok"], &verdict["mistakes"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(verdict["warnings"][0]["line"], 2);
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let broker = Mosquitto::start();
     let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{}] }}\n", broker.port));

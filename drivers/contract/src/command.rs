@@ -18,6 +18,11 @@ pub enum Action {
         /// asked for its echo.
         verify: bool,
     },
+    /// Put a request to the link as it is, in the protocol's own bytes; the answer's bytes come back
+    /// as hexadecimal text in [`Done::observed`]. For a person who looks at a device that the site file
+    /// does not know yet; device and point mean nothing here. For Modbus: the unit id, then the PDU. A
+    /// driver whose protocol knows no such thing refuses.
+    Raw(Vec<u8>),
 }
 
 /// A command on its way to the driver that owns the device.
@@ -31,6 +36,9 @@ pub struct Command {
     pub action: Action,
     /// Past this moment the command must not reach the device any more.
     pub deadline: Instant,
+    /// Whether another command of the same request stands right behind this one, for the same
+    /// device. A driver that can write several points at once waits a moment for it.
+    pub more_follow: bool,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -44,14 +52,19 @@ pub struct Done {
     pub written: Option<Value>,
     /// What the device was seen to hold: read back, echoed, or read.
     pub observed: Option<Value>,
+    /// What the asker should know about it, in words: that nobody confirms a broadcast.
+    pub note: Option<&'static str>,
 }
 
 /// Why a command was not carried out, or may not have been.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CommandError {
     /// The link is down: nothing was sent.
     #[error("the link is offline: {0}")]
     Offline(String),
+    /// The device has not answered for a while and was not asked now: nothing was sent.
+    #[error("not sent: {0}")]
+    NotSent(String),
     /// The deadline passed before the command could be sent: it will not be.
     #[error("the deadline passed before the command could be sent")]
     Expired,
@@ -62,18 +75,30 @@ pub enum CommandError {
     #[error("refused: {0}")]
     Refused(String),
     /// The device holds something other than what was written.
-    #[error("written, but the device holds {0}")]
-    NotHeld(String),
+    #[error("written, but the device holds {observed}")]
+    NotHeld {
+        /// What was put on the wire.
+        written: Value,
+        /// What the device holds; as text where it is no value of the point.
+        observed: Value,
+    },
     /// The driver dropped the command unanswered, as when its session ended under it.
     #[error("the session ended before the command was answered")]
     Abandoned,
+}
+
+impl CommandError {
+    /// Whether nothing of the command can have reached the device.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Offline(_) | Self::NotSent(_) | Self::Expired)
+    }
 }
 
 impl Command {
     /// A command and the place where its answer will be.
     pub fn new(device: DeviceId, point: PointId, action: Action, deadline: Instant) -> (Self, PendingAnswer) {
         let (reply, answer) = oneshot::channel();
-        (Self { device, point, action, deadline, reply }, PendingAnswer(answer))
+        (Self { device, point, action, deadline, more_follow: false, reply }, PendingAnswer(answer))
     }
 
     /// Takes `self`, so a command is answered once. Dropped without an answer,

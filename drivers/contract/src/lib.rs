@@ -12,20 +12,26 @@
 //! - [`reading`]: values, qualities, readings and the names they carry.
 //! - [`command`]: what the gateway asks of a driver, and the answer.
 //! - [`catalogue`]: which points a driver knows before it has heard any of them.
+//! - [`plan`]: what a driver means to do on its link.
+//! - [`rule`]: what may be written to a point.
 //! - [`port`]: the channel pair between the two sides, and what happens when it is full.
 //! - [`settings`]: how a driver declares its part of the site file, once, for decoder and schema.
 
 pub mod catalogue;
 pub mod command;
+pub mod plan;
 pub mod port;
 pub mod reading;
+pub mod rule;
 pub mod settings;
 
 pub use async_trait::async_trait;
-pub use catalogue::{PointInfo, WriteRule};
+pub use catalogue::PointInfo;
 pub use command::{Action, Answer, Command, CommandError, Done};
+pub use plan::{DevicePlan, LinkPlan, RequestPlan};
 pub use port::{Event, Health, LateNews, LinkEvent, Overrun, Overruns, Port, PortEnd};
 pub use reading::{DeviceId, Labels, LinkId, PointId, Quality, Reading, Unit, Value};
+pub use rule::{FailSafe, WriteRate, WriteRule};
 
 /// Any error, boxed: what a driver's own error becomes on its way to the supervisor.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -47,6 +53,11 @@ pub trait Driver: Send + Sync + 'static {
     /// The points that are known from the site file alone. Commands are checked against it, so a
     /// point that is not listed here, or is listed without a write rule, is never written.
     fn catalogue(&self) -> Vec<PointInfo>;
+
+    /// What it means to ask for, if it asks at all: for people, and for warnings before it starts.
+    fn plan(&self) -> Option<LinkPlan> {
+        None
+    }
 
     /// Runs one session: connect, then read and obey commands until the link
     /// drops or the gateway stops. Returns `Ok` only after a requested stop.

@@ -146,6 +146,18 @@ impl Port {
         }
     }
 
+    /// A command that waits already and is still in time. One whose deadline has passed is
+    /// answered here.
+    pub fn waiting_command(&mut self) -> Option<Command> {
+        loop {
+            let command = self.commands.try_recv().ok()?;
+            if command.deadline > Instant::now() {
+                return Some(command);
+            }
+            command.answer(Err(CommandError::Expired));
+        }
+    }
+
     /// Answers everything that is waiting, because the link is down.
     pub fn refuse_waiting(&mut self, reason: &str) {
         while let Ok(command) = self.commands.try_recv() {

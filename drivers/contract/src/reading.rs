@@ -85,22 +85,37 @@ pub enum Value {
     Float(f64),
     /// Text, as the device spells it.
     Text(String),
+    /// Several values in a row. Drivers put no list into a list.
+    List(Vec<Value>),
 }
 
 impl Value {
-    /// The value as a number, for limits: booleans count 0 and 1, text has none.
+    /// The value as a number, for limits: booleans count 0 and 1, text and lists have none.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Bool(on) => Some(f64::from(u8::from(*on))),
             #[allow(clippy::cast_precision_loss)] // limits are compared, not stored
             Self::Int(number) => Some(*number as f64),
             Self::Float(number) => Some(*number),
-            Self::Text(_) => None,
+            Self::Text(_) | Self::List(_) => None,
+        }
+    }
+
+    /// The value as JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Bool(value) => (*value).into(),
+            Self::Int(value) => (*value).into(),
+            // JSON has no NaN and no infinity. Drivers do not emit them; should one slip through,
+            // null is the honest answer.
+            Self::Float(value) => (*value).into(),
+            Self::Text(value) => value.as_str().into(),
+            Self::List(values) => values.iter().map(Self::to_json).collect(),
         }
     }
 }
 
-/// The bare value, as `payload: raw` publishes it: `true`, `21.5`, `open`.
+/// The bare value, as `payload: raw` publishes it: `true`, `21.5`, `open`; a list as JSON.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,6 +123,7 @@ impl fmt::Display for Value {
             Self::Int(value) => value.fmt(f),
             Self::Float(value) => value.fmt(f),
             Self::Text(value) => value.fmt(f),
+            Self::List(_) => self.to_json().fmt(f),
         }
     }
 }
@@ -212,5 +228,19 @@ impl Reading {
             taken_at,
             labels: Labels::NONE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_shown_as_json_and_has_no_number() {
+        let list =
+            Value::List(vec![Value::Int(1), Value::Float(0.5), Value::Text("a \"b\"".into()), Value::Bool(true)]);
+        assert_eq!(list.to_string(), r#"[1,0.5,"a \"b\"",true]"#);
+        assert_eq!(list.as_f64(), None);
+        assert_eq!(Value::List(vec![Value::Float(f64::NAN)]).to_string(), "[null]");
     }
 }

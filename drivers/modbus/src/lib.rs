@@ -1,39 +1,60 @@
-//! The Modbus driver of wharf, over TCP.
+//! The Modbus driver of wharf.
 //!
-//! A [`Modbus`] owns one connection: to one device, or to a gateway with many devices behind it.
+//! A [`Modbus`] owns one connection: to one device, or to a gateway or a bus with many devices.
 //! It reads their points in few requests at a steady rhythm, writes the points that the site file
 //! opens for writing, and keeps a silent device from taking its neighbours' time.
 //!
 //! From the site file to the wire:
 //!
 //! 1. `config` decodes and checks the settings; `link` is what they come to.
-//! 2. `plan` joins points into block reads; `schedule` says when each is due; `patience` says how
-//!    long a silent device is left alone.
+//! 2. `plan` joins points into the cheapest block reads; `schedule` says when each is due and whose
+//!    turn it is; `breaker` says how long a silent device is left alone.
 //! 3. `session` reads the blocks, `command` obeys, `tell` hands over what there is to say, and
-//!    `told` keeps failures from being told over and over.
-//! 4. `line` carries one request and its answer; `decode` and `encode` know what the bits mean.
+//!    `told` keeps failures from being told over and over; `memory` keeps what was learnt about the
+//!    devices.
+//! 4. `line` asks one thing and gets its answer: `pdu` knows what requests and answers look like, `wire`
+//!    carries them over each transport. `value` knows what the bits mean.
+//! 5. `counters` keeps over a restart what counters have lost by beginning anew.
 //!
-//! All but `session`, `command`, `tell` and `line` are pure. Where a moment matters it comes in as an
-//! argument.
+//! [`commission`] is the link in a person's hand: read, write, scan and probe.
+//!
+//! All but `session`, `command`, `tell`, `line`, `memory`, `counters` and most of `wire` are pure. Where a moment
+//! matters it comes in as an argument.
 
+mod breaker;
 mod command;
+pub mod commission;
 mod config;
-mod decode;
-mod encode;
+mod counters;
+#[cfg(test)]
+mod fuzz;
 mod line;
 mod link;
-mod patience;
+mod memory;
+mod pdu;
 mod plan;
 mod schedule;
 mod session;
 mod tell;
 mod told;
+mod value;
+mod wire;
 
-use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, Unit, WriteRule, async_trait};
+use std::path::PathBuf;
 
-pub use config::{ByteOrder, DeviceSettings, Interval, LinkSettings, PointSettings, PointType, WordOrder};
+use wharf_contract::{Driver, DriverError, LinkId, LinkPlan, PointInfo, Port, Unit, WriteRule, async_trait};
 
+pub use config::{
+    Address, Allowed, Connection, DeviceSettings, Half, Interval, LinkSettings, ListenAddress, Names, Order,
+    PointSettings, PointType, RawNumber, TcpAddress, TlsSettings,
+};
+
+use counters::Counters;
 use link::{Device, Link, Point};
+use memory::Memory;
+use value::beside::Beside;
+// The path that the rest of the driver knows it by.
+use value::decode;
 
 /// The protocol, as the site file spells its section.
 pub const KIND: &str = "modbus";
@@ -42,6 +63,8 @@ pub const KIND: &str = "modbus";
 #[derive(Debug)]
 pub struct Modbus {
     link: Link,
+    counters: Counters,
+    memory: Memory,
 }
 
 impl Modbus {
@@ -50,6 +73,10 @@ impl Modbus {
         let devices = settings.devices.iter().map(|(name, device)| Device {
             name: name.into(),
             unit_id: device.unit,
+            broadcast: device.broadcast,
+            timeout: device.timeout.unwrap_or(settings.timeout).get(),
+            retries: device.retries.unwrap_or(settings.retries).get(),
+            max_registers: device.max_registers.unwrap_or(settings.max_registers).get(),
             points: device
                 .points
                 .iter()
@@ -58,14 +85,24 @@ impl Modbus {
         });
         let devices = devices.collect();
         Self {
-            link: Link {
-                name,
-                host: settings.tcp.host().to_owned(),
-                tcp_port: settings.tcp.port(),
-                timeout: settings.timeout.get(),
-                devices,
-            },
+            link: Link { name, transport: settings.transport(), timeout: settings.timeout.get(), devices },
+            counters: Counters::default(),
+            memory: Memory::default(),
         }
+    }
+
+    /// Keeps in this file what its counters have counted, so that they go on after a restart. Without
+    /// it they begin with what their devices show.
+    #[must_use]
+    pub fn counting_in(self, file: PathBuf) -> Self {
+        Self { counters: Counters::in_file(file), ..self }
+    }
+
+    /// Keeps what it learns about its devices in this file, so that it is not learnt anew after a
+    /// restart. Without it nothing is kept on disk.
+    #[must_use]
+    pub fn remembering(self, file: PathBuf) -> Self {
+        Self { memory: Memory::in_file(file), ..self }
     }
 }
 
@@ -75,12 +112,14 @@ fn build_point(
     device: &DeviceSettings,
     link: &LinkSettings,
 ) -> Point {
-    let (table, address) = point.place();
+    let (table, own) = point.place();
+    let layout = point.layout(device.order.or(link.order).unwrap_or(Order::Abcd));
     Point {
         name,
         table,
-        address,
-        layout: point.layout(),
+        address: layout.beside.as_ref().map_or(own, Beside::first),
+        layout,
+        memory: Default::default(),
         every: point.every.or(device.every).unwrap_or(link.every).get(),
         unit: point.unit.as_deref().map(Unit::from),
         write: point.write.as_ref().map(WriteRule::from),
@@ -109,7 +148,17 @@ impl Driver for Modbus {
         points.map(info).collect()
     }
 
+    fn plan(&self) -> Option<LinkPlan> {
+        Some(plan::load::explain(&self.link))
+    }
+
     async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
-        session::run(&self.link, port).await
+        self.counters.recall(&self.link).await;
+        let ended = tokio::select! {
+            ended = session::run(&self.link, &self.memory, port) => ended,
+            never = self.counters.keep_up(&self.link) => match never {},
+        };
+        self.counters.keep(&self.link).await;
+        ended
     }
 }

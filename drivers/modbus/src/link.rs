@@ -2,21 +2,104 @@
 //! driver works with these types and never sees the site file.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_contract::{DeviceId, LinkId, PointId, Unit, WriteRule};
+use wharf_contract::{DeviceId, LinkId, PointId, Unit, Value, WriteRule};
 
-pub(crate) use crate::config::{ByteOrder, WordOrder};
+use crate::value::Raw;
+use crate::value::counter::Memory;
+use crate::value::decode::{decode, decode_with};
+pub(crate) use crate::value::layout::Layout;
+use crate::wire::{Door, Setup, TlsFiles};
 
 /// One connection and the devices behind it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     pub(crate) name: LinkId,
-    pub(crate) host: String,
-    pub(crate) tcp_port: u16,
-    /// How long one request waits for its answer.
+    pub(crate) transport: Transport,
+    /// How long a request waits that is for none of its devices, as a person's may be.
     pub(crate) timeout: Duration,
     pub(crate) devices: Vec<Device>,
+}
+
+/// How the devices are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Transport {
+    pub(crate) way: Way,
+    /// Between an answer and the next request.
+    pub(crate) pause: Duration,
+    pub(crate) pause_after_connect: Duration,
+    /// Whether the connection is closed when nothing is due.
+    pub(crate) release: bool,
+}
+
+/// The way there.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// Modbus TCP.
+    Tcp {
+        /// Addresses of the same device, the preferred one first.
+        places: Vec<Place>,
+        tls: Option<TlsFiles>,
+        /// How long a later address is used before those before it are looked for.
+        return_after: Duration,
+    },
+    /// RTU frames over TCP.
+    RtuOverTcp(Place),
+    /// Modbus TCP's frames in datagrams.
+    Udp(Place),
+    /// The device dials in, and speaks Modbus TCP.
+    Listen(Arc<Door>),
+    /// RTU on a serial port.
+    Serial(Setup),
+}
+
+impl Link {
+    /// Whether its answers carry no number that tells one from another. Then the line is left quiet
+    /// for one more timeout after a request without an answer, and the unit for longer.
+    pub(crate) fn is_rtu(&self) -> bool {
+        matches!(self.transport.way, Way::Serial(_) | Way::RtuOverTcp(_))
+    }
+}
+
+/// Where it is, for people.
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { places, .. } => {
+                let places: Vec<String> = places.iter().map(Place::to_string).collect();
+                f.write_str(&places.join(" or "))
+            }
+            Self::RtuOverTcp(place) => write!(f, "RTU over TCP to {place}"),
+            Self::Udp(place) => write!(f, "UDP to {place}"),
+            Self::Listen(door) => write!(f, "what dials in to {}", door.address()),
+            Self::Serial(setup) => f.write_str(&setup.path),
+        }
+    }
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Place {
+    pub(crate) fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// One device, found by its unit id.
@@ -25,6 +108,14 @@ pub(crate) struct Device {
     pub(crate) name: DeviceId,
     /// 0–255 over TCP.
     pub(crate) unit_id: u8,
+    /// Whether it is every device on the bus at once: written, never read, never answered.
+    pub(crate) broadcast: bool,
+    /// How long one request waits for its answer.
+    pub(crate) timeout: Duration,
+    /// How often a read that was not answered is asked again before it counts as failed.
+    pub(crate) retries: u8,
+    /// The most registers in one request, 1–125; bits: sixteen times as many.
+    pub(crate) max_registers: u16,
     pub(crate) points: Vec<Point>,
 }
 
@@ -36,6 +127,8 @@ pub(crate) struct Point {
     /// The zero-based protocol address of its first bit or register.
     pub(crate) address: u16,
     pub(crate) layout: Layout,
+    /// What it remembers as a counter, for as long as the driver lives.
+    pub(crate) memory: Memory,
     /// How often it is read; never zero.
     pub(crate) every: Duration,
     pub(crate) unit: Option<Unit>,
@@ -44,7 +137,7 @@ pub(crate) struct Point {
 }
 
 /// The four address spaces of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Table {
     Coil,
     Discrete,
@@ -56,6 +149,16 @@ impl Table {
     /// Whether it holds bits; else it holds 16-bit registers.
     pub(crate) fn is_bits(self) -> bool {
         matches!(self, Self::Coil | Self::Discrete)
+    }
+
+    /// How the site file spells it.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Coil => "coil",
+            Self::Discrete => "discrete",
+            Self::Holding => "holding",
+            Self::Input => "input",
+        }
     }
 
     /// Whether the protocol has a way to write it.
@@ -75,52 +178,13 @@ impl fmt::Display for Table {
     }
 }
 
-/// How a point's bits become a value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Layout {
-    pub(crate) form: Form,
-    pub(crate) word_order: WordOrder,
-    pub(crate) byte_order: ByteOrder,
-    /// `None` leaves whole numbers whole.
-    pub(crate) scaling: Option<Scaling>,
-}
-
-impl Layout {
-    /// How many bits or registers it takes up.
-    pub(crate) fn width(&self) -> u16 {
-        match self.form {
-            Form::Bool | Form::U16 | Form::I16 => 1,
-            Form::U32 | Form::I32 | Form::F32 => 2,
-            Form::U64 | Form::I64 | Form::F64 => 4,
-            Form::Text { registers } => registers,
+impl Point {
+    /// The value that stands in exactly these bits or registers, or why there is none. A counter gets
+    /// back what it has lost by beginning anew, as far as this point remembers.
+    pub(crate) fn value(&self, raw: &Raw) -> Result<Value, String> {
+        match self.layout.wraps_at {
+            None => decode(raw, &self.layout),
+            Some(wraps_at) => decode_with(raw, &self.layout, &mut |shown| self.memory.total(shown, wraps_at)),
         }
     }
-}
-
-/// What stands in the registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One bit, or a register that is zero or not.
-    Bool,
-    U16,
-    I16,
-    U32,
-    I32,
-    U64,
-    I64,
-    F32,
-    F64,
-    /// Two bytes in each register, 1–125 registers.
-    Text {
-        registers: u16,
-    },
-}
-
-/// `value = raw * scale + offset`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Scaling {
-    /// Finite and not zero.
-    pub(crate) scale: f64,
-    /// Finite.
-    pub(crate) offset: f64,
 }

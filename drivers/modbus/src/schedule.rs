@@ -1,6 +1,16 @@
-//! When each block is due. The rhythm is fixed: it does not drift by what a read takes, and after
-//! a stall it goes on where it would have been, without a burst of what was missed. Owns no clock.
+//! When each block is due, and whose turn it is. Owns no clock.
+//!
+//! The rhythm is fixed: it does not drift by what a read takes, and after a stall it goes on where
+//! it would have been, without a burst of what was missed. Blocks of one rhythm are spread evenly
+//! over it. Each device has a lane of its own: among devices whose blocks are due, the one that has
+//! had least of the link's time goes first ("start-time fair queueing", Goyal et al. 1996), so one
+//! that takes long holds up itself. A device that is silent is probed when nobody else needs the
+//! link, or when it has waited long enough.
+//!
+//! Every step takes time that grows with the logarithm of the number of blocks, at most.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,135 +18,410 @@ use tokio::time::Instant;
 /// First reads are spread over no more than this, so that a slow rhythm starts soon all the same.
 const SPREAD: Duration = Duration::from_secs(10);
 
-/// The due times of a link's blocks, by their index.
-#[derive(Debug, Default)]
+/// A probe that finds the link busy waits for this part of its device's wait.
+const GRACE: u32 = 4;
+
+/// How much a device's newest exchange counts in its mean cost.
+const NEWEST: f64 = 0.125;
+
+/// The due times of a link's blocks.
+#[derive(Debug)]
 pub(crate) struct Schedule {
-    entries: Vec<Entry>,
+    lanes: Vec<Lane>,
+    /// When each lane that has something to read may next be chosen.
+    ahead: BTreeSet<(Instant, usize)>,
+    /// Lanes whose time has come, by how much of the link's time they have had.
+    waiting: BTreeSet<(Duration, Instant, usize)>,
+    /// Silent lanes whose time has come, by when it came.
+    probes: BTreeSet<(Instant, usize)>,
+    /// The link's time as the fairness counts it: that of the lane in service.
+    served: Duration,
+    /// The shortest rhythm and its lane, and the shortest of another lane.
+    shortest: [Option<(Duration, usize)>; 2],
+    /// The share of the link's time that all lanes take, by what their exchanges took.
+    load: f64,
 }
 
-#[derive(Debug)]
+/// One device.
+#[derive(Debug, Default)]
+struct Lane {
+    entries: Vec<Entry>,
+    /// The blocks by when they are due. One whose due time has changed is in it more than once.
+    heap: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// A silent device is left alone until then; with how long its wait was and what a probe may cost.
+    silent: Option<Silence>,
+    /// A slow device rests until then.
+    rest: Option<Instant>,
+    /// How much of the link's time it has had, as the fairness counts it.
+    used: Duration,
+    /// Where it stands in the sets above.
+    place: Option<Place>,
+    /// Requests a second, and seconds a request.
+    rate: f64,
+    mean: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    until: Instant,
+    grace: Duration,
+    cost: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Ahead(Instant),
+    Waiting(Duration, Instant),
+    Probe(Instant),
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     every: Duration,
     due: Instant,
+    /// Its due times are this one and what follows at its rhythm.
+    anchor: Instant,
+    turn: u64,
+}
+
+/// What to read next, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) lane: usize,
+    /// The block that has waited longest; `None` for a probe, which any block will do for.
+    pub(crate) block: Option<usize>,
+    pub(crate) at: Instant,
+}
+
+/// What a block's turn is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Counts the block's turns, the missed ones too.
+    pub(crate) number: u64,
+    /// How many were missed before this one.
+    pub(crate) missed: u64,
 }
 
 impl Schedule {
-    /// Starts now. Blocks of the same rhythm are spread over it, so they do not all fall due at once.
-    pub(crate) fn new(intervals: &[Duration], now: Instant) -> Self {
-        let mut schedule = Self::default();
-        for (index, &every) in intervals.iter().enumerate() {
-            let place = intervals[..index].iter().filter(|&&other| other == every).count();
-            let peers = intervals.iter().filter(|&&other| other == every).count();
-            let step = every.min(SPREAD) / u32::try_from(peers).unwrap_or(u32::MAX);
-            schedule.add(every, now + step * u32::try_from(place).unwrap_or(u32::MAX));
+    /// Starts now, with the rhythms of each lane's blocks.
+    pub(crate) fn new(lanes: &[Vec<Duration>], now: Instant) -> Self {
+        let mut schedule = Self {
+            lanes: lanes.iter().map(|_| Lane::default()).collect(),
+            ahead: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            probes: BTreeSet::new(),
+            served: Duration::ZERO,
+            shortest: [None; 2],
+            load: 0.0,
+        };
+        let mut phases = Phases::new(lanes.iter().flatten().copied());
+        for (lane, rhythms) in lanes.iter().enumerate() {
+            for &every in rhythms {
+                let phase = phases.next(every);
+                let soon = phase.mul_f64(SPREAD.as_secs_f64() / every.max(SPREAD).as_secs_f64());
+                let entry = Entry { every, due: now + soon, anchor: now + phase, turn: 0 };
+                schedule.lanes[lane].push(entry);
+            }
+            schedule.note_shortest(lane, rhythms.iter().min().copied());
+            schedule.place(lane);
         }
         schedule
     }
 
-    /// One more block, with its first due time.
-    pub(crate) fn add(&mut self, every: Duration, due: Instant) {
-        self.entries.push(Entry { every, due });
+    /// Gives a lane other blocks: each with its rhythm, and when it is first due.
+    pub(crate) fn replace(&mut self, lane: usize, blocks: impl IntoIterator<Item = (Duration, Instant)>) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        self.load -= own.rate * own.mean;
+        own.entries.clear();
+        own.heap.clear();
+        own.rate = 0.0;
+        for (every, due) in blocks {
+            own.push(Entry { every, due, anchor: due, turn: 0 });
+        }
+        self.load += own.rate * own.mean;
+        self.place(lane);
     }
 
-    /// The block to read next and when, if there is any. A block is held back until
-    /// `not_before(index)`. Among those whose time has come, the one that waits longest is first.
-    pub(crate) fn next(&self, now: Instant, not_before: impl Fn(usize) -> Option<Instant>) -> Option<(usize, Instant)> {
-        let times = self.entries.iter().enumerate().map(|(index, entry)| {
-            let held = not_before(index).map_or(entry.due, |until| until.max(entry.due));
-            (held.max(now), entry.due, index)
+    /// One more block for a lane, due now.
+    pub(crate) fn add(&mut self, lane: usize, every: Duration, now: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        own.push(Entry { every, due: now, anchor: now, turn: 0 });
+        self.load += own.mean / every.as_secs_f64();
+        self.place(lane);
+    }
+
+    /// Gives one of a lane's blocks another rhythm; it is due now.
+    pub(crate) fn replace_one(&mut self, lane: usize, block: usize, every: Duration, now: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        let Some(entry) = own.entries.get_mut(block) else { return };
+        let rate = 1.0 / every.as_secs_f64() - 1.0 / entry.every.as_secs_f64();
+        own.rate += rate;
+        self.load += rate * own.mean;
+        *entry = Entry { every, due: now, anchor: now, turn: 0 };
+        own.heap.push(Reverse((now, block)));
+        self.place(lane);
+    }
+
+    /// When the block is due.
+    pub(crate) fn due(&self, lane: usize, block: usize) -> Option<Instant> {
+        Some(self.lanes.get(lane)?.entries.get(block)?.due)
+    }
+
+    /// What to read next and when, if there is anything.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Next> {
+        self.wake(now);
+        if let Some(&(at, lane)) = self.probes.first() {
+            let silence = self.lanes[lane].silence();
+            let free =
+                self.waiting.is_empty() && self.ahead.first().is_none_or(|(next, _)| *next >= now + silence.cost);
+            if free || now >= at + silence.grace {
+                return Some(Next { lane, block: None, at: now });
+            }
+        }
+        if let Some(&(_, _, lane)) = self.waiting.first() {
+            return Some(Next { lane, block: self.lanes[lane].first(), at: now });
+        }
+        // Nothing is due, though a probe may wait for a longer gap than this one.
+        let ahead = self.ahead.first().map(|&(at, lane)| {
+            let block = if self.lanes[lane].silent.is_some() { None } else { self.lanes[lane].first() };
+            Next { lane, block, at }
         });
-        times.min().map(|(at, _, index)| (index, at))
+        let probe = self.probes.first().map(|&(at, lane)| Next {
+            lane,
+            block: None,
+            at: at + self.lanes[lane].silence().grace,
+        });
+        [ahead, probe].into_iter().flatten().min_by_key(|next| next.at)
     }
 
-    /// Makes the block due now.
-    pub(crate) fn hasten(&mut self, index: usize, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(index) {
-            entry.due = now;
+    /// Says that the block is being read now.
+    pub(crate) fn taken(&mut self, lane: usize, block: usize, now: Instant) -> Turn {
+        if let Some(Place::Waiting(tag, _)) = self.lanes.get(lane).and_then(|lane| lane.place) {
+            self.served = self.served.max(tag);
+        }
+        let Some(own) = self.lanes.get_mut(lane) else { return Turn { number: 0, missed: 0 } };
+        let Some(entry) = own.entries.get_mut(block) else { return Turn { number: 0, missed: 0 } };
+        if now < entry.due {
+            // A probe comes as an extra and leaves the rhythm as it is.
+            return Turn { number: entry.turn, missed: 0 };
+        }
+        let turn = entry.take(now);
+        own.heap.push(Reverse((entry.due, block)));
+        self.place(lane);
+        turn
+    }
+
+    /// Says what a read took of the link's time.
+    pub(crate) fn cost(&mut self, lane: usize, cost: Duration) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        own.used = own.used.max(self.served) + cost;
+        self.load -= own.rate * own.mean;
+        let newest = cost.as_secs_f64();
+        own.mean = if own.mean == 0.0 { newest } else { own.mean + (newest - own.mean) * NEWEST };
+        self.load += own.rate * own.mean;
+        self.place(lane);
+    }
+
+    /// What an exchange with this lane takes on average, with the newest ones counting most.
+    pub(crate) fn mean_cost(&self, lane: usize) -> Duration {
+        let mean = self.lanes.get(lane).map_or(0.0, |lane| lane.mean);
+        Duration::try_from_secs_f64(mean).unwrap_or_default()
+    }
+
+    /// The others on the link: their shortest rhythm, and the share of its time they take.
+    pub(crate) fn others(&self, lane: usize) -> (Option<Duration>, f64) {
+        let shortest = self.shortest.iter().flatten().find(|(_, owner)| *owner != lane);
+        let own = self.lanes.get(lane).map_or(0.0, |lane| lane.rate * lane.mean);
+        (shortest.map(|(every, _)| *every), (self.load - own).max(0.0))
+    }
+
+    /// The shortest rhythm of a lane; a second for one without blocks.
+    pub(crate) fn fastest(&self, lane: usize) -> Duration {
+        let rhythms = self.lanes.get(lane).into_iter().flat_map(|lane| lane.entries.iter().map(|entry| entry.every));
+        rhythms.min().unwrap_or(Duration::from_secs(1))
+    }
+
+    /// Leaves a silent lane alone until then; then it is probed, which may take `cost`.
+    pub(crate) fn silence(&mut self, lane: usize, until: Instant, cost: Duration, now: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        let grace = until.saturating_duration_since(now) / GRACE;
+        own.silent = Some(Silence { until, grace, cost });
+        self.place(lane);
+    }
+
+    /// Lets a slow lane rest until then.
+    pub(crate) fn rest(&mut self, lane: usize, until: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        own.rest = Some(until);
+        self.place(lane);
+    }
+
+    /// The lane is no longer silent. All of its blocks are due soon: the slow rhythms within
+    /// their own, and within ten seconds.
+    pub(crate) fn recovered(&mut self, lane: usize, now: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        own.silent = None;
+        let blocks = own.entries.len();
+        for (index, entry) in own.entries.iter_mut().enumerate() {
+            let share = index as f64 / blocks as f64;
+            let soon = now + entry.every.min(SPREAD).mul_f64(share / 2.0);
+            if soon < entry.due {
+                entry.due = soon;
+                own.heap.push(Reverse((soon, index)));
+            }
+        }
+        self.place(lane);
+    }
+
+    /// Does not ask for the block before then, but at its rhythm.
+    pub(crate) fn postpone(&mut self, lane: usize, block: usize, until: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        let Some(entry) = own.entries.get_mut(block) else { return };
+        if entry.due < until {
+            entry.due = entry.at_or_after(until);
+            own.heap.push(Reverse((entry.due, block)));
+            self.place(lane);
         }
     }
 
-    /// Says that the block is being read now. Returns how many of its turns were missed.
-    pub(crate) fn taken(&mut self, index: usize, now: Instant) -> u64 {
-        let Some(entry) = self.entries.get_mut(index) else { return 0 };
-        let late = now.saturating_duration_since(entry.due);
-        let missed = late.as_nanos() / entry.every.as_nanos().max(1);
-        let turns = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-        entry.due = entry.every.checked_mul(turns).map_or(now + entry.every, |ahead| entry.due + ahead);
-        u64::from(turns - 1)
+    /// Asks for the block once more, not before then; the lane rests until then.
+    pub(crate) fn again(&mut self, lane: usize, block: usize, at: Instant) {
+        let Some(own) = self.lanes.get_mut(lane) else { return };
+        let Some(entry) = own.entries.get_mut(block) else { return };
+        entry.due = at;
+        own.heap.push(Reverse((at, block)));
+        own.rest = Some(at);
+        self.place(lane);
+    }
+
+    /// Moves lanes whose time has come to where they are chosen from.
+    fn wake(&mut self, now: Instant) {
+        while let Some(&(at, lane)) = self.ahead.first().filter(|(at, _)| *at <= now) {
+            self.ahead.remove(&(at, lane));
+            let own = &mut self.lanes[lane];
+            if own.silent.is_some() {
+                own.place = Some(Place::Probe(at));
+                self.probes.insert((at, lane));
+            } else {
+                let tag = own.used.max(self.served);
+                own.place = Some(Place::Waiting(tag, at));
+                self.waiting.insert((tag, at, lane));
+            }
+        }
+    }
+
+    /// Puts the lane where it belongs after something about it has changed.
+    fn place(&mut self, lane: usize) {
+        let own = &mut self.lanes[lane];
+        match own.place.take() {
+            Some(Place::Ahead(at)) => drop(self.ahead.remove(&(at, lane))),
+            Some(Place::Waiting(tag, at)) => drop(self.waiting.remove(&(tag, at, lane))),
+            Some(Place::Probe(at)) => drop(self.probes.remove(&(at, lane))),
+            None => {}
+        }
+        own.settle();
+        let due = own.heap.peek().map(|Reverse((due, _))| *due);
+        let at = match (own.silent, due) {
+            (_, None) => return,
+            (Some(silence), Some(_)) => silence.until,
+            (None, Some(due)) => own.rest.map_or(due, |rest| rest.max(due)),
+        };
+        own.place = Some(Place::Ahead(at));
+        self.ahead.insert((at, lane));
+    }
+
+    fn note_shortest(&mut self, lane: usize, every: Option<Duration>) {
+        let Some(every) = every else { return };
+        let mut known: Vec<_> = self.shortest.iter().flatten().copied().chain([(every, lane)]).collect();
+        known.sort_unstable();
+        self.shortest = [known.first().copied(), known.get(1).copied()];
+    }
+}
+
+impl Lane {
+    fn push(&mut self, entry: Entry) {
+        self.heap.push(Reverse((entry.due, self.entries.len())));
+        self.rate += 1.0 / entry.every.as_secs_f64();
+        self.entries.push(entry);
+    }
+
+    /// The block that has waited longest.
+    fn first(&self) -> Option<usize> {
+        self.heap.peek().map(|Reverse((_, block))| *block)
+    }
+
+    /// Drops what has become wrong at the head of the heap, and all of it when it has become much.
+    fn settle(&mut self) {
+        if self.heap.len() > 4 * self.entries.len() + 16 {
+            self.heap = self.entries.iter().enumerate().map(|(block, entry)| Reverse((entry.due, block))).collect();
+        }
+        while let Some(Reverse((due, block))) = self.heap.peek() {
+            if self.entries.get(*block).is_some_and(|entry| entry.due == *due) {
+                return;
+            }
+            self.heap.pop();
+        }
+    }
+
+    fn silence(&self) -> Silence {
+        let zero = Duration::ZERO;
+        self.silent.unwrap_or(Silence { until: Instant::now(), grace: zero, cost: zero })
+    }
+}
+
+impl Entry {
+    /// One turn: on to the next due time after now.
+    fn take(&mut self, now: Instant) -> Turn {
+        let late = now.saturating_duration_since(self.due);
+        let missed = u64::try_from(late.as_nanos() / self.every.as_nanos().max(1)).unwrap_or(u64::MAX);
+        self.turn = self.turn.saturating_add(missed).saturating_add(1);
+        let turn = Turn { number: self.turn - 1, missed };
+        // A first read may have come before its place in the rhythm. What follows keeps to it, but
+        // is not so soon that it would tell nothing new.
+        self.due = self.at_or_after(
+            self.due.max(now) + if self.is_on_its_place() { Duration::from_nanos(1) } else { self.every / 2 },
+        );
+        turn
+    }
+
+    fn is_on_its_place(&self) -> bool {
+        self.due >= self.anchor && (self.due - self.anchor).as_nanos().is_multiple_of(self.every.as_nanos().max(1))
+    }
+
+    /// The first due time of its rhythm from then on.
+    fn at_or_after(&self, when: Instant) -> Instant {
+        let every = self.every.as_nanos().max(1);
+        let turns = when.saturating_duration_since(self.anchor).as_nanos().div_ceil(every);
+        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+        self.every.checked_mul(turns).and_then(|ahead| self.anchor.checked_add(ahead)).unwrap_or(when)
+    }
+}
+
+/// The places of blocks within their rhythms: as many, evenly spread, as share one.
+struct Phases {
+    /// How many share a rhythm, how many of them have their place, and where the first has it.
+    rhythms: HashMap<Duration, (u32, u32, f64)>,
+}
+
+impl Phases {
+    fn new(rhythms: impl Iterator<Item = Duration>) -> Self {
+        let mut known: HashMap<Duration, (u32, u32, f64)> = HashMap::new();
+        for every in rhythms {
+            // Each rhythm starts a little later than the one before it, so that they do not meet
+            // at every turn. Parts of the golden ratio never come close to each other.
+            let shift = (known.len() as f64 * 0.618_034).fract();
+            known.entry(every).or_insert((0, 0, shift)).0 += 1;
+        }
+        Self { rhythms: known }
+    }
+
+    fn next(&mut self, every: Duration) -> Duration {
+        let Some((peers, placed, shift)) = self.rhythms.get_mut(&every) else { return Duration::ZERO };
+        let place = (f64::from(*placed) + *shift) / f64::from(*peers);
+        *placed += 1;
+        every.mul_f64(place.min(1.0))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    impl Schedule {
-        fn due(&self, index: usize) -> Option<Instant> {
-            self.entries.get(index).map(|entry| entry.due)
-        }
-    }
-
-    fn free(_: usize) -> Option<Instant> {
-        None
-    }
-
-    #[test]
-    fn a_late_read_does_not_shift_the_rhythm() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new(&[SECOND], start);
-        for turn in 0..1000 {
-            assert_eq!(schedule.due(0), Some(start + SECOND * turn));
-            let late = Duration::from_millis(u64::from(turn * 37 % 999));
-            assert_eq!(schedule.taken(0, start + SECOND * turn + late), 0);
-        }
-    }
-
-    #[test]
-    fn after_a_stall_the_missed_turns_are_counted_and_not_made_up_for() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new(&[SECOND], start);
-        assert_eq!(schedule.taken(0, start + Duration::from_millis(4_300)), 4);
-        assert_eq!(schedule.due(0), Some(start + SECOND * 5));
-        assert_eq!(schedule.taken(0, start + SECOND * 5), 0);
-    }
-
-    #[test]
-    fn blocks_of_one_rhythm_start_spread_out() {
-        let start = Instant::now();
-        let minute = SECOND * 60;
-        let schedule = Schedule::new(&[SECOND, minute, SECOND, minute], start);
-        let due = |index| schedule.due(index).unwrap() - start;
-        assert_eq!([due(0), due(2)], [Duration::ZERO, SECOND / 2]);
-        assert_eq!([due(1), due(3)], [Duration::ZERO, SPREAD / 2]);
-    }
-
-    #[test]
-    fn among_overdue_blocks_the_longest_waiting_is_read_first() {
-        let start = Instant::now();
-        let mut schedule = Schedule::default();
-        schedule.add(SECOND, start + SECOND);
-        schedule.add(SECOND, start);
-        let now = start + SECOND * 3;
-        assert_eq!(schedule.next(now, free), Some((1, now)));
-        assert_eq!(schedule.next(start, free), Some((1, start)));
-        schedule.taken(1, now);
-        assert_eq!(schedule.next(now, free), Some((0, now)));
-    }
-
-    #[test]
-    fn a_block_that_is_held_back_leaves_the_others_their_time() {
-        let start = Instant::now();
-        let schedule = Schedule::new(&[SECOND, SECOND * 2], start);
-        let held = |index| (index == 0).then_some(start + SECOND * 30);
-        assert_eq!(schedule.next(start, held), Some((1, start)));
-        let both = |_| Some(start + SECOND * 30);
-        assert_eq!(schedule.next(start, both).map(|(_, at)| at), Some(start + SECOND * 30));
-    }
-
-    #[test]
-    fn nothing_to_read_is_never_due() {
-        assert_eq!(Schedule::new(&[], Instant::now()).next(Instant::now(), free), None);
-    }
-}
+mod tests;

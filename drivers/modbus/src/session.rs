@@ -1,37 +1,62 @@
 //! One session on one link: connect, read what is due, obey commands, notice who is silent. All
 //! requests go through here one after the other, so devices on a shared line take turns.
 
+mod replan;
+
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use wharf_contract::{DriverError, Port};
+use wharf_contract::{Command, DriverError, Port};
 
+use crate::breaker::{self, Breaker};
+use crate::command::{Obedience, Orders};
 use crate::decode::Raw;
-use crate::line::{Fault, Line};
+use crate::line::{Fault, Line, ended};
 use crate::link::{Device, Link, Table};
-use crate::patience::Patience;
-use crate::plan::{Block, plan};
-use crate::schedule::Schedule;
+use crate::memory::{Memory, seconds_now};
+use crate::plan::cost::{Gauge, bytes};
+use crate::plan::holes::Search;
+use crate::plan::{Block, plan_device};
+use crate::schedule::{Next, Schedule, Turn};
 use crate::told::Told;
 
 /// How often an overloaded link is logged.
 const OVERLOAD_LOG: Duration = Duration::from_secs(60);
 
+/// When the plan is first looked at again with what reads were measured to cost. Later looks come
+/// after twice the time each, up to the longest.
+const FIRST_REVIEW: Duration = Duration::from_secs(60);
+const LONGEST_REVIEW: Duration = Duration::from_secs(3600);
+
+/// A plan has to be this much cheaper to be worth a change.
+const WORTH_IT: f64 = 0.9;
+
+/// Over RTU, a unit that owes an answer is asked again after so many timeouts, and no sooner than
+/// this: its late answer would look like the next one.
+const OWED_TIMEOUTS: u32 = 4;
+const OWED: Duration = Duration::from_secs(1);
+
+/// A place that was refused so often in a row is asked for no more than this often.
+const REFUSALS: u32 = 3;
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
 /// Runs until the connection cannot be made any more, or the gateway stops.
-pub(crate) async fn run(link: &Link, port: &mut Port) -> Result<(), DriverError> {
+pub(crate) async fn run(link: &Link, memory: &Memory, port: &mut Port) -> Result<(), DriverError> {
     let stop = port.stop();
-    let mut session = Session::new(link, stop.clone());
+    let mut session = Session::new(link, memory, stop.clone()).await;
     session.connect(port).await?;
     session.report(port);
     let mut obeyed_last = false;
     loop {
-        let next = session.next_block();
+        let next = session.schedule.next(Instant::now());
+        session.line.rest(next.map(|next| next.at));
         // A command goes first, but after each of them one block that is due has its turn. So a
         // flood of commands leaves polling every other turn, and a command waits for one block only.
-        let block_first = obeyed_last && next.is_some_and(|(_, at)| at <= Instant::now());
+        let block_first = obeyed_last && next.is_some_and(|next| next.at <= Instant::now());
         // Arms only choose what to do next. The exchange itself runs after the choice, so a stop
         // or a command never cuts a request off from its answer.
         tokio::select! {
@@ -39,12 +64,16 @@ pub(crate) async fn run(link: &Link, port: &mut Port) -> Result<(), DriverError>
             () = stop.cancelled() => return Ok(()),
             // A command that has to wait stays in the port, which looks at its deadline when it
             // hands it out.
-            command = port.next_command(), if !block_first => {
+            command = next_command(session.orders.is_waiting(), port), if !block_first => {
                 session.obey(command, port).await;
                 obeyed_last = true;
             }
-            index = due(next) => {
-                session.poll(index, port).await;
+            () = due(next) => {
+                // Whose turn it is is decided when it has come: meanwhile others are due as well.
+                let now = Instant::now();
+                if let Some(next) = session.schedule.next(now).filter(|next| next.at <= now) {
+                    session.poll(next, port).await;
+                }
                 obeyed_last = false;
             }
         }
@@ -54,40 +83,71 @@ pub(crate) async fn run(link: &Link, port: &mut Port) -> Result<(), DriverError>
     }
 }
 
-/// Waits until the block's time has come; for ever, if there is none.
-async fn due(next: Option<(usize, Instant)>) -> usize {
-    let Some((index, at)) = next else { return std::future::pending().await };
-    sleep_until(at).await;
-    index
+/// The next command, or `None` at once if some wait already that the port has handed out.
+async fn next_command(waiting: bool, port: &mut Port) -> Option<Command> {
+    if waiting { None } else { Some(port.next_command().await) }
 }
 
-/// What a session knows beyond its settings. It ends with the session, so there is nothing to reset.
+/// Waits until the block's time has come; for ever, if there is none.
+async fn due(next: Option<Next>) {
+    match next {
+        Some(next) => sleep_until(next.at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a session knows beyond its settings. What outlives it is in the link's memory.
 pub(crate) struct Session<'a> {
     pub(crate) link: &'a Link,
     pub(crate) line: Line,
     stop: CancellationToken,
-    blocks: Vec<Block>,
-    /// Blocks that the device leaves unanswered while it answers others, by their index.
-    deaf: Vec<Deaf>,
+    memory: &'a Memory,
     schedule: Schedule,
     pub(crate) states: Vec<State>,
+    pub(crate) orders: Orders,
+    pub(crate) obedience: Vec<Obedience>,
+    /// Until when a line without numbered answers is quiet after a request without one.
+    quiet_until: Instant,
+    /// How many devices and blocks cost the link time in vain.
+    in_vain: usize,
+    gauge: Gauge,
+    review: Review,
     overload: Overload,
 }
 
 /// What is known of one device.
 pub(crate) struct State {
-    patience: Patience,
+    breaker: Breaker,
     pub(crate) told: Told,
     /// Why it does not answer; empty while it does.
     pub(crate) reason: String,
+    blocks: Vec<Work>,
+    search: Search,
+    /// How often in a row it was asked again.
+    retried: u8,
+    /// The block that was answered last: what a probe asks for.
+    answered: Option<usize>,
+    /// Whether it was logged that the device is slow.
+    slow: bool,
 }
 
-/// What is known of one block that was not answered.
-#[derive(Clone, Default)]
-struct Deaf {
+/// One block and what is known of it.
+struct Work {
+    block: Arc<Block>,
     /// Whether its last read was in vain.
     unanswered: bool,
-    patience: Patience,
+    /// Open when the device answers everything but this.
+    deaf: Breaker,
+    /// How often in a row it was refused.
+    refusals: u32,
+    /// The turn on which its points were last told.
+    told: Option<u64>,
+}
+
+/// When to look at the plan again.
+struct Review {
+    at: Instant,
+    wait: Duration,
 }
 
 /// Turns that were missed because the link is slower than its schedule.
@@ -98,22 +158,40 @@ struct Overload {
 }
 
 impl<'a> Session<'a> {
-    fn new(link: &'a Link, stop: CancellationToken) -> Self {
-        let blocks = plan(&link.devices);
-        let intervals: Vec<_> = blocks.iter().map(|block| block.every).collect();
-        let state = |device: &Device| State {
-            patience: Patience::default(),
-            told: Told::new(device.points.len()),
-            reason: String::new(),
+    async fn new(link: &'a Link, memory: &'a Memory, stop: CancellationToken) -> Self {
+        let kept = memory.recall(link).await;
+        let cost = kept.gauge.cost(link.cost());
+        let mut holes = kept.holes.into_iter();
+        let state = |(index, device): (usize, &Device)| {
+            let search = Search::new(holes.next().unwrap_or_default());
+            let blocks = plan_device(index, device, &cost, &search.holes);
+            State {
+                breaker: Breaker::default(),
+                told: Told::new(device.points.len()),
+                reason: String::new(),
+                blocks: blocks.into_iter().map(Work::new).collect(),
+                search,
+                retried: 0,
+                answered: None,
+                slow: false,
+            }
         };
+        let states: Vec<State> = link.devices.iter().enumerate().map(state).collect();
+        let rhythms = |state: &State| state.blocks.iter().map(|work| work.block.every).collect();
+        let now = Instant::now();
         Self {
             link,
             line: Line::new(link),
             stop,
-            schedule: Schedule::new(&intervals, Instant::now()),
-            states: link.devices.iter().map(state).collect(),
-            deaf: vec![Deaf::default(); blocks.len()],
-            blocks,
+            memory,
+            schedule: Schedule::new(&states.iter().map(rhythms).collect::<Vec<_>>(), now),
+            states,
+            quiet_until: now,
+            in_vain: 0,
+            gauge: kept.gauge,
+            review: Review { at: now + FIRST_REVIEW, wait: FIRST_REVIEW },
+            orders: Orders::default(),
+            obedience: link.devices.iter().map(|_| Obedience::default()).collect(),
             overload: Overload::default(),
         }
     }
@@ -130,7 +208,7 @@ impl<'a> Session<'a> {
                     self.tell_silence(device, &error.to_string(), port).await;
                 }
             }
-            return Err(DriverError::lost(error));
+            return Err(ended(error));
         }
         Ok(())
     }
@@ -144,106 +222,245 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The block to read next, and when. What is silent is left alone for its time.
-    fn next_block(&self) -> Option<(usize, Instant)> {
-        let device = |index: usize| self.states[self.blocks[index].device].patience.until();
-        self.schedule.next(Instant::now(), |index| device(index).max(self.deaf[index].patience.until()))
+    /// Whether the device is silent and only probed now and then.
+    #[allow(dead_code)] // for commands, which need not wait for a device that is known to be silent
+    pub(crate) fn is_left_alone(&self, device: usize) -> bool {
+        self.states[device].breaker.is_open()
     }
 
     /// Reads one block and hands its readings over.
-    async fn poll(&mut self, index: usize, port: &Port) {
-        let block = self.blocks[index].clone();
-        let missed = self.schedule.taken(index, Instant::now());
-        if !self.states[block.device].told.is_silent() {
-            self.overload.count(missed, self.link);
+    async fn poll(&mut self, next: Next, port: &Port) {
+        let device = next.lane;
+        let state = &self.states[device];
+        // A probe asks for what was answered last: a device must not be judged by a block it does
+        // not answer anyway.
+        let index = next.block.or(state.answered).unwrap_or(0).min(state.blocks.len().saturating_sub(1));
+        let Some(work) = state.blocks.get(index) else { return };
+        let block = Arc::clone(&work.block);
+        if next.block.is_none() && state.answered.is_none() && block.slots.len() > 1 {
+            return self.knock(&block, port).await;
         }
-        let begin = Instant::now();
-        let outcome = self.exchange(block.device, block.table, block.start, block.count).await;
-        let taken_at = SystemTime::now();
-        if self.is_deaf(index, outcome.as_ref().err()) {
-            let silent = self.silent() + 1;
-            self.deaf[index].patience.not_heard(begin.elapsed(), silent, Instant::now());
-            self.tell_block_bad(&block, &format!("no answer to a read of {} from {}", block.count, block.start), port)
-                .await;
+        let turn = self.schedule.taken(device, index, Instant::now());
+        if next.block.is_some() && !state.told.is_silent() {
+            self.overload.count(turn.missed, self.link);
+        }
+        // That the line had to stay quiet was another device's doing.
+        let begin = Instant::now().max(self.quiet_until);
+        let outcome = self.exchange(device, block.table, block.start, block.count).await;
+        let (taken_at, took) = (SystemTime::now(), begin.elapsed());
+        self.schedule.cost(device, took.max(self.quiet_until.saturating_duration_since(begin)));
+        if self.is_asked_again(device, index, outcome.as_ref().err()) {
             return;
         }
-        self.learn(block.device, outcome.as_ref().err(), begin, port).await;
+        if self.is_deaf(device, index, outcome.as_ref().err()) {
+            let reason = format!("no answer to a read of {} from {}", block.count, block.start);
+            self.leave_block_alone(device, index, took);
+            if block.slots.len() > 1 {
+                // The search for what is not answered has its part of the link's time, too.
+                self.schedule.rest(device, Instant::now() + breaker::fair(took).min(breaker::LONGEST));
+            }
+            self.refused(device, index, &reason, port).await;
+            return;
+        }
+        self.learn(device, outcome.as_ref().err(), begin, port).await;
         match outcome {
             Ok(raw) => {
-                for slot in &block.slots {
-                    let value = raw.part(slot.at, slot.count).unwrap_or(Raw::Registers(Vec::new()));
-                    self.tell_reading(block.device, slot.point, &value, taken_at, port).await;
-                }
+                self.gauge.note(bytes(block.table, u32::from(block.count)), took);
+                self.answered(device, index, took);
+                self.tell_block(&block, index, turn, &raw, taken_at, port).await;
+                self.look_again(device).await;
             }
-            Err(Fault::Refused { about_request: true, reason }) if block.slots.len() > 1 => {
-                debug!(link = %self.link.name, start = block.start, count = block.count, reason, "block split");
-                self.split(index);
-            }
+            Err(Fault::Refused { about_request: true, reason }) => self.refused(device, index, &reason, port).await,
             Err(Fault::Refused { reason, .. }) => self.tell_block_bad(&block, &reason, port).await,
             // The device's silence was told when it was noticed.
             Err(Fault::Absent(_) | Fault::Silent(_) | Fault::Broken(_)) => {}
         }
     }
 
-    /// Whether a device that speaks leaves this block unanswered time and again, as some do with
-    /// an address they do not have. Then the block is at fault and not the device.
-    fn is_deaf(&mut self, index: usize, fault: Option<&Fault>) -> bool {
-        let deaf = &mut self.deaf[index];
-        if !matches!(fault, Some(Fault::Silent(_))) {
-            *deaf = Deaf::default();
+    /// Probes a device that was never heard for one point, another one each time: some say nothing
+    /// at all about a block that reaches over an address they do not have.
+    async fn knock(&mut self, block: &Block, port: &Port) {
+        let device = block.device;
+        let turn = self.states[device].breaker.failures() as usize % block.slots.len();
+        let Some(slot) = block.slots.get(turn) else { return };
+        let begin = Instant::now();
+        let outcome = self.exchange(device, block.table, block.start + slot.at, slot.count).await;
+        let taken_at = SystemTime::now();
+        self.schedule.cost(device, begin.elapsed());
+        self.learn(device, outcome.as_ref().err(), begin, port).await;
+        if let Ok(raw) = outcome {
+            self.tell_reading(device, slot.point, &raw, taken_at, port).await;
+        }
+    }
+
+    /// Hands over the readings of a block: of every point whose turn has come, and of those that
+    /// had no good value.
+    async fn tell_block(
+        &mut self,
+        block: &Block,
+        index: usize,
+        turn: Turn,
+        raw: &Raw,
+        taken_at: SystemTime,
+        port: &Port,
+    ) {
+        let Some(work) = self.states[block.device].blocks.get_mut(index) else { return };
+        let before = work.told.replace(turn.number);
+        for slot in &block.slots {
+            let has_turn = slot.turns == 1 || before.is_none_or(|told| told / slot.turns != turn.number / slot.turns);
+            if has_turn || !self.states[block.device].told.is_good(slot.point) {
+                let value = raw.part(slot.at, slot.count).unwrap_or(Raw::Registers(Vec::new()));
+                self.tell_reading(block.device, slot.point, &value, taken_at, port).await;
+            }
+        }
+    }
+
+    /// The block was answered.
+    fn answered(&mut self, device: usize, index: usize, took: Duration) {
+        let state = &mut self.states[device];
+        state.answered = Some(index);
+        if let Some(work) = state.blocks.get_mut(index) {
+            work.refusals = 0;
+            state.search.answered(&work.block, seconds_now());
+        }
+        let (shortest, load) = self.schedule.others(device);
+        if let Some(rest) = breaker::rest(self.schedule.mean_cost(device), shortest, load) {
+            self.schedule.rest(device, Instant::now() + rest);
+            if !std::mem::replace(&mut state.slow, true) {
+                let name = &self.link.devices[device].name;
+                warn!(link = %self.link.name, device = %name, ?took, ?rest, "the device is so slow that it is asked less often, so that the others keep their rhythm");
+            }
+        }
+    }
+
+    /// The block was refused: it is read in halves from now on, so that one wrong address, or a
+    /// gap the device does not let anyone read over, costs no other point its readings.
+    async fn refused(&mut self, device: usize, index: usize, reason: &str, port: &Port) {
+        let now = Instant::now();
+        let state = &mut self.states[device];
+        let Some(work) = state.blocks.get_mut(index) else { return };
+        let block = Arc::clone(&work.block);
+        if let Some((left, right)) = state.search.refused(&block, seconds_now()) {
+            debug!(link = %self.link.name, start = block.start, count = block.count, reason, "block split");
+            self.schedule.replace_one(device, index, left.every, now);
+            self.schedule.add(device, right.every, now);
+            // A half of what was not answered need not fail twice before it is known to be at fault.
+            let (unanswered, deaf) = (work.unanswered, work.deaf.is_open());
+            *work = Work { unanswered, ..Work::new(left) };
+            state.blocks.push(Work { unanswered, ..Work::new(right) });
+            self.in_vain -= usize::from(deaf);
+            return;
+        }
+        work.refusals = work.refusals.saturating_add(1);
+        if work.refusals >= REFUSALS {
+            self.schedule.postpone(device, index, now + REFUSED_PAUSE);
+        }
+        self.tell_block_bad(&block, reason, port).await;
+        self.look_again(device).await;
+    }
+
+    /// Over RTU a device is not asked again at once. The others have the line meanwhile.
+    fn is_asked_again(&mut self, device: usize, index: usize, fault: Option<&Fault>) -> bool {
+        let Device { timeout, retries, .. } = self.link.devices[device];
+        let state = &mut self.states[device];
+        let is_silent = matches!(fault, Some(Fault::Silent(_)));
+        if !is_silent || !self.link.is_rtu() || state.breaker.is_open() || state.retried >= retries {
+            state.retried = 0;
             return false;
         }
-        let again = std::mem::replace(&mut deaf.unanswered, true);
-        again && self.states[self.blocks[index].device].told.is_alive()
+        state.retried += 1;
+        self.schedule.again(device, index, Instant::now() + (timeout * OWED_TIMEOUTS).max(OWED));
+        true
+    }
+
+    /// Whether a device that speaks leaves this block unanswered time and again, as some do with
+    /// an address they do not have. Then the block is at fault and not the device.
+    fn is_deaf(&mut self, device: usize, index: usize, fault: Option<&Fault>) -> bool {
+        let state = &mut self.states[device];
+        let Some(work) = state.blocks.get_mut(index) else { return false };
+        if !matches!(fault, Some(Fault::Silent(_))) {
+            work.unanswered = false;
+            self.in_vain -= usize::from(work.deaf.heard());
+            return false;
+        }
+        let again = std::mem::replace(&mut work.unanswered, true);
+        again && state.told.is_alive() && !state.breaker.is_open()
+    }
+
+    fn leave_block_alone(&mut self, device: usize, index: usize, cost: Duration) {
+        let Some(work) = self.states[device].blocks.get_mut(index) else { return };
+        self.in_vain += usize::from(!work.deaf.is_open());
+        let until = work.deaf.failed(cost, self.in_vain, breaker::LONGEST, Instant::now());
+        self.schedule.postpone(device, index, until);
     }
 
     /// One read. A connection that turns out to be broken is replaced and the read asked again,
-    /// once: many devices close connections that were idle.
+    /// once: many devices close connections that were idle. A silent device is asked again as
+    /// often as its settings say, unless it is only being probed; over RTU that is left to `poll`.
     pub(crate) async fn exchange(&mut self, device: usize, table: Table, start: u16, count: u16) -> Result<Raw, Fault> {
-        let unit_id = self.link.devices[device].unit_id;
-        let outcome = self.line.read(unit_id, table, start, count).await;
-        let Err(Fault::Broken(reason)) = &outcome else { return outcome };
-        debug!(link = %self.link.name, reason, "asking again over a new connection");
-        match self.reconnect().await {
-            Ok(()) => self.line.read(unit_id, table, start, count).await,
-            Err(error) => Err(Fault::Broken(error.to_string())),
+        let Device { unit_id, timeout, retries, .. } = self.link.devices[device];
+        let at_once = !self.states[device].breaker.is_open() && !self.link.is_rtu();
+        let mut retries = if at_once { retries } else { 0 };
+        let mut may_reconnect = true;
+        loop {
+            let outcome = self.line.read(unit_id, table, start, count, timeout).await;
+            match &outcome {
+                Err(Fault::Broken(_)) if may_reconnect => may_reconnect = false,
+                Err(Fault::Silent(_)) if retries > 0 && !self.stop.is_cancelled() => retries -= 1,
+                Err(Fault::Silent(_)) if self.link.is_rtu() => {
+                    self.quiet_until = Instant::now() + timeout;
+                    return outcome;
+                }
+                _ => return outcome,
+            }
+            if let Err(fault) = outcome {
+                debug!(link = %self.link.name, reason = fault.reason(), "asking again");
+            }
+            if !self.line.is_connected()
+                && let Err(error) = self.reconnect().await
+            {
+                return Err(Fault::Broken(error.to_string()));
+            }
         }
     }
 
     /// Notes what an exchange says about the device: it spoke, or it did not.
     pub(crate) async fn learn(&mut self, device: usize, fault: Option<&Fault>, begin: Instant, port: &Port) {
+        let now = Instant::now();
         match fault {
             None | Some(Fault::Refused { .. }) => {
-                self.states[device].patience.heard();
+                if self.states[device].breaker.heard() {
+                    self.in_vain -= 1;
+                    self.schedule.recovered(device, now);
+                }
                 self.tell_alive(device, port).await;
             }
             // A stop kept the broken exchange from being asked again, so nothing is known.
             Some(Fault::Broken(_)) if self.stop.is_cancelled() => {}
             Some(Fault::Absent(reason) | Fault::Silent(reason) | Fault::Broken(reason)) => {
-                self.tell_silence(device, reason, port).await;
-                let (silent, now) = (self.silent(), Instant::now());
-                self.states[device].patience.not_heard(now - begin, silent, now);
+                let every = self.schedule.fastest(device);
+                let state = &mut self.states[device];
+                self.in_vain += usize::from(!state.breaker.is_open());
+                // The quiet that follows is the device's doing as well.
+                let cost = self.quiet_until.max(now).saturating_duration_since(begin);
+                let until = state.breaker.failed(cost, self.in_vain, every, now);
+                let probe = self.link.devices[device].timeout * if self.link.is_rtu() { 2 } else { 1 };
+                self.schedule.silence(device, until, probe, now);
+                // Once may be an accident: what was read before is the last that is known. What
+                // had no value has nothing to go stale.
+                if state.told.is_alive() && state.breaker.failures() == 1 {
+                    self.tell_stale(device, reason, port).await;
+                } else {
+                    self.tell_silence(device, reason, port).await;
+                }
             }
         }
-        self.report(port);
     }
+}
 
-    /// How many devices and blocks cost the link time in vain.
-    fn silent(&self) -> usize {
-        let devices = self.states.iter().filter(|state| state.told.is_silent()).count();
-        devices + self.deaf.iter().filter(|deaf| deaf.patience.until().is_some()).count()
-    }
-
-    /// Reads a refused block in halves from now on, so that one wrong address, or a gap the device
-    /// does not let anyone read over, costs no other point its readings.
-    fn split(&mut self, index: usize) {
-        let Some((left, right)) = self.blocks[index].halves() else { return };
-        let now = Instant::now();
-        self.schedule.hasten(index, now);
-        self.schedule.add(right.every, now);
-        self.blocks[index] = left;
-        self.blocks.push(right);
-        self.deaf.push(Deaf::default());
+impl Work {
+    fn new(block: Block) -> Self {
+        Self { block: Arc::new(block), unanswered: false, deaf: Breaker::default(), refusals: 0, told: None }
     }
 }
 

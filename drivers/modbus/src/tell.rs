@@ -4,12 +4,15 @@
 use std::time::SystemTime;
 
 use tokio::time::Instant;
-use wharf_contract::{Event, Health, Port, Reading};
+use wharf_contract::{Event, Health, Port, Quality, Reading};
 
-use crate::decode::{Raw, decode};
+use crate::decode::Raw;
 use crate::link::{Device, Point};
 use crate::plan::Block;
 use crate::session::Session;
+
+/// How many silent devices the link's health names; of the others it says how many they are.
+const NAMED: usize = 5;
 
 impl Session<'_> {
     /// The device spoke.
@@ -19,14 +22,30 @@ impl Session<'_> {
         if state.told.alive(true) {
             let name = &self.link.devices[device].name;
             port.emit(Event::Device { device: name.clone(), alive: true, reason: None }).await;
+            self.report(port);
         }
     }
 
-    /// The device did not speak, so none of its points has a value.
+    /// The device did not speak once: what was read before is the last that is known.
+    pub(crate) async fn tell_stale(&mut self, device: usize, reason: &str, port: &Port) {
+        let Device { name, points, .. } = &self.link.devices[device];
+        for (index, spec) in points.iter().enumerate() {
+            let Some((value, taken_at)) = self.states[device].told.stale(index) else { continue };
+            let reading = Reading::good(name.clone(), spec.name.clone(), value, taken_at);
+            let reading = Reading { quality: Quality::Stale, reason: Some(reason.into()), ..reading };
+            port.emit(Event::Reading(with_unit(reading, spec))).await;
+        }
+    }
+
+    /// The device does not speak, so none of its points has a value.
     pub(crate) async fn tell_silence(&mut self, device: usize, reason: &str, port: &Port) {
         let state = &mut self.states[device];
-        state.reason = reason.to_owned();
-        if state.told.alive(false) {
+        let news = state.told.alive(false);
+        if news || state.reason != reason {
+            reason.clone_into(&mut state.reason);
+            self.report(port);
+        }
+        if news {
             let name = &self.link.devices[device].name;
             port.emit(Event::Device { device: name.clone(), alive: false, reason: Some(reason.to_owned()) }).await;
         }
@@ -46,9 +65,9 @@ impl Session<'_> {
     ) {
         let Device { name, points, .. } = &self.link.devices[device];
         let spec = &points[point];
-        match decode(raw, &spec.layout) {
+        match spec.value(raw) {
             Ok(value) => {
-                self.states[device].told.good(point);
+                self.states[device].told.good(point, &value, taken_at);
                 let reading = Reading::good(name.clone(), spec.name.clone(), value, taken_at);
                 port.emit(Event::Reading(with_unit(reading, spec))).await;
             }
@@ -75,11 +94,19 @@ impl Session<'_> {
     /// Says how the link is: degraded while any device is silent.
     pub(crate) fn report(&self, port: &Port) {
         let states = self.link.devices.iter().zip(&self.states);
-        let silent: Vec<_> = states
-            .filter(|(_, state)| state.told.is_silent())
-            .map(|(device, state)| format!("{} does not answer: {}", device.name, state.reason))
-            .collect();
-        port.report(if silent.is_empty() { Health::Online } else { Health::Degraded(silent.join("; ")) });
+        let silent: Vec<_> = states.filter(|(_, state)| state.told.is_silent()).collect();
+        if silent.is_empty() {
+            port.report(Health::Online);
+            return;
+        }
+        let words = |(device, state): &(&Device, &crate::session::State)| {
+            format!("{} does not answer: {}", device.name, state.reason)
+        };
+        let mut reasons: Vec<String> = silent.iter().take(NAMED).map(words).collect();
+        if silent.len() > NAMED {
+            reasons.push(format!("{} more do not answer", silent.len() - NAMED));
+        }
+        port.report(Health::Degraded(reasons.join("; ")));
     }
 }
 

@@ -143,6 +143,7 @@ impl Scripted {
 
 fn impatient(mut link: Json) -> Json {
     link["timeout"] = json!("500ms");
+    link["retries"] = json!(0);
     link
 }
 
@@ -267,17 +268,22 @@ async fn what_is_no_answer_to_the_request_is_never_a_value() {
         bytes[0] ^= 0x40;
         bytes
     };
-    assert_eq!(reason_of(foreign).await, "the answer belongs to another request");
+    // Such answers are read over, for the right one may still come.
+    let words = reason_of(foreign).await;
+    assert!(words.starts_with("no answer within 500ms; what came is an answer with the transaction id"), "{words}");
     let other_unit = |request: &Request| Request { unit: 99, ..request.clone() }.answer();
-    assert_eq!(reason_of(other_unit).await, "the answer belongs to another request");
+    assert_eq!(
+        reason_of(other_unit).await,
+        "no answer within 500ms; what came is an answer from unit 99 where unit 1 was asked"
+    );
     assert_eq!(reason_of(|request| request.frame(&[4, 2, 0, 1])).await, "the answer is to another function");
-    assert_eq!(reason_of(|request| request.frame(&[3, 0])).await, "0 items came where 1 were due");
-    assert_eq!(reason_of(|request| request.frame(&[3, 4, 0, 1, 0, 2])).await, "2 items came where 1 were due");
-    assert_eq!(reason_of(|request| request.frame(&[3, 2, 0])).await, "the answer is too short");
-    let words = reason_of(|request| request.frame(&[3, 3, 0, 1, 0])).await;
-    assert!(words.starts_with("the answer makes no sense"), "{words}");
+    assert_eq!(reason_of(|request| request.frame(&[3, 0])).await, "0 bytes came where 2 were due");
+    assert_eq!(reason_of(|request| request.frame(&[3, 4, 0, 1, 0, 2])).await, "4 bytes came where 2 were due");
+    let words = reason_of(|request| request.frame(&[3, 2, 0])).await;
+    assert_eq!(words, "the answer speaks of 2 bytes and holds 1");
+    assert_eq!(reason_of(|request| request.frame(&[3, 3, 0, 1, 0])).await, "3 bytes came where 2 were due");
     let words = reason_of(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
-    assert!(!words.is_empty());
+    assert_eq!(words, "the answer makes no sense: it does not speak Modbus TCP");
 }
 
 #[tokio::test]
@@ -289,7 +295,9 @@ async fn an_exception_of_the_gateway_means_that_the_device_is_silent_and_keeps_t
     .await;
     let mut driver = start(&slave.link("50ms", json!({ "tank": device(1), "gone": device(9) })));
     let (alive, reason) = driver.device("gone").await;
-    assert_eq!((alive, reason.as_deref()), (false, Some("the gateway got no answer from the device (exception 11)")));
+    let words =
+        "the gateway got no answer from the device (exception 11): it is off, not wired, or has another unit id";
+    assert_eq!((alive, reason.as_deref()), (false, Some(words)));
     for _ in 0..10 {
         driver.value("tank", "level").await;
     }
@@ -323,10 +331,11 @@ async fn a_block_that_is_never_answered_does_not_make_its_device_silent_for_ever
     .await;
     let points = json!({ "level": { "holding": 0 }, "wrong": { "holding": 100 } });
     let mut driver = start(&impatient(slave.link("50ms", json!({ "tank": { "unit": 1, "points": points } }))));
-    // The first silence may be the device's. After the second it is known to be the block's.
     assert_eq!(driver.device("tank").await, (true, None));
-    assert!(!driver.device("tank").await.0);
-    assert_eq!(driver.device("tank").await, (true, None));
+    // The first silence may be the device's; a probe for what it answers tells otherwise. After the
+    // second it is known to be the block's.
+    let wrong = driver.reading("tank", "wrong").await;
+    assert_eq!((wrong.quality, wrong.reason.as_deref()), (Quality::Bad, Some("no answer to a read of 1 from 100")));
     // While the block is left alone, 4.5 s and then twice that, the device has its rhythm.
     for _ in 0..60 {
         let alive = driver
@@ -419,11 +428,16 @@ async fn under_a_flood_of_commands_every_other_request_is_a_due_read() {
             answer
         })
         .collect();
+    let mut reads = Vec::new();
     for _ in 0..COMMANDS_WAITING / 2 {
         let turn = [slave.request().await, slave.request().await, slave.request().await, slave.request().await];
         let turn = turn.map(|request| (request.pdu[0], request.unit));
-        assert!(matches!(turn, [(6, 1), (3, 1), (6, 1), (3, 2)]), "function and unit of four requests: {turn:?}");
+        assert!(matches!(turn, [(6, 1), (3, _), (6, 1), (3, _)]), "function and unit of four requests: {turn:?}");
+        reads.extend([turn[1].1, turn[3].1]);
     }
+    // Both have had about the same share of what the commands left.
+    let of_tank = reads.iter().filter(|unit| **unit == 1).count();
+    assert!(of_tank * 3 > reads.len() && of_tank * 3 < reads.len() * 2, "{of_tank} of {} reads", reads.len());
     for answer in answers {
         timeout(PATIENCE, answer.wait()).await.expect("an answer in time").expect("a good answer");
     }
@@ -467,4 +481,191 @@ async fn a_command_whose_deadline_passes_while_a_block_has_its_turn_is_never_sen
     while let Ok(request) = slave.requests.try_recv() {
         assert_eq!(request.pdu[0], 3, "nothing but reads came after the first write");
     }
+}
+
+/// A slave that refuses what touches these addresses, with exception 2.
+async fn refusing(refused: &'static [u16]) -> Scripted {
+    Scripted::start(move |request| {
+        let start = u16::from_be_bytes([request.pdu[1], request.pdu[2]]);
+        let end = start + u16::from(request.pdu[4]);
+        let is_refused = refused.iter().any(|address| (start..end).contains(address));
+        now(if is_refused { request.frame(&[0x83, 2]) } else { request.answer() })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_hole_is_searched_for_once_and_kept_clear_of_after_a_restart() {
+    let mut slave = refusing(&[5]).await;
+    let folder = std::env::temp_dir().join(format!("wharf-holes-{}", std::process::id()));
+    let file = folder.join("bus.holes");
+    let points: serde_json::Map<_, _> = (0..16).map(|n| (format!("p{n}"), json!({ "holding": n }))).collect();
+    let link = slave.link("100ms", json!({ "tank": { "unit": 1, "points": points } }));
+
+    let mut driver = common::start_remembering(&link, &file);
+    let wrong = driver.reading("tank", "p5").await;
+    assert_eq!(wrong.quality, Quality::Bad);
+    assert!(wrong.reason.unwrap().starts_with("illegal data address (exception 2)"));
+    while !file.exists() {
+        driver.value("tank", "p0").await;
+    }
+    driver.stop().await;
+    while slave.requests.try_recv().is_ok() {}
+
+    let mut driver = common::start_remembering(&link, &file);
+    for point in ["p0", "p4", "p6", "p15"] {
+        driver.value("tank", point).await;
+    }
+    driver.stop().await;
+    let mut asked: Vec<(u8, u8)> = Vec::new();
+    while let Ok(request) = slave.requests.try_recv() {
+        asked.push((request.pdu[2], request.pdu[4]));
+    }
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked, [(0, 5), (5, 1), (6, 10)]);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_is_met_with_silence_is_found_and_costs_no_other_point_its_readings() {
+    let slave = Scripted::start(|request| {
+        let start = u16::from_be_bytes([request.pdu[1], request.pdu[2]]);
+        let is_in = (start..start + u16::from(request.pdu[4])).contains(&2);
+        if is_in { Reply::Silence } else { now(request.answer()) }
+    })
+    .await;
+    let points = json!({ "a": { "holding": 0 }, "b": { "holding": 1 }, "wrong": { "holding": 2 } });
+    let mut link = impatient(slave.link("50ms", json!({ "tank": { "unit": 1, "points": points } })));
+    link["timeout"] = json!("100ms");
+    let mut driver = start(&link);
+    // All three are in one request, so at first the device looks dead.
+    assert!(!driver.device("tank").await.0);
+    assert_eq!(driver.reading("tank", "wrong").await.quality, Quality::Bad);
+    for _ in 0..3 {
+        driver.value("tank", "a").await;
+        driver.value("tank", "b").await;
+    }
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_value_goes_stale_at_the_first_silence_and_bad_at_the_second() {
+    let silent = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&silent);
+    let slave = Scripted::start(
+        move |request| {
+            if seen.load(Ordering::SeqCst) { Reply::Silence } else { now(request.answer()) }
+        },
+    )
+    .await;
+    let mut link = impatient(slave.link("50ms", json!({ "tank": device(1) })));
+    link["timeout"] = json!("100ms");
+    let mut driver = start(&link);
+    assert_eq!(driver.device("tank").await, (true, None));
+    silent.store(true, Ordering::SeqCst);
+    let mut last = driver.reading("tank", "level").await;
+    let stale = loop {
+        let next = driver.reading("tank", "level").await;
+        if next.quality != Quality::Good {
+            break next;
+        }
+        last = next;
+    };
+    assert_eq!(stale.quality, Quality::Stale);
+    assert_eq!((&stale.value, stale.taken_at), (&last.value, last.taken_at), "the last value, and when it was taken");
+    assert_eq!(stale.reason.as_deref(), Some("no answer within 100ms"));
+    assert_eq!(driver.device("tank").await, (false, Some("no answer within 100ms".into())));
+    let bad = driver.reading("tank", "level").await;
+    assert_eq!((bad.quality, bad.value), (Quality::Bad, None));
+
+    silent.store(false, Ordering::SeqCst);
+    assert_eq!(driver.device("tank").await, (true, None));
+    assert_eq!(driver.reading("tank", "level").await.quality, Quality::Good);
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_has_its_own_timeout_and_is_asked_again_as_often_as_it_says() {
+    let mut slave =
+        Scripted::start(|request| if request.number < 3 { Reply::Silence } else { now(request.answer()) }).await;
+    let mut tank = device(1);
+    tank["timeout"] = json!("100ms");
+    tank["retries"] = json!(3);
+    let mut driver = start(&slave.link("1h", json!({ "tank": tank })));
+    assert_eq!(driver.value("tank", "level").await, Value::Int(3));
+    for number in 0..=3 {
+        assert_eq!(slave.request().await.number, number);
+    }
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_point_in_a_fast_block_is_told_at_its_own_rhythm() {
+    let slave = Scripted::start(|request| now(request.answer())).await;
+    let points = json!({ "fast": { "holding": 0 }, "slow": { "holding": 1, "every": "500ms" } });
+    let mut driver = start(&slave.link("50ms", json!({ "tank": { "unit": 1, "points": points } })));
+    driver.value("tank", "slow").await;
+    let mut fast = 0;
+    driver
+        .event(|event| match event {
+            Event::Reading(reading) if reading.point.as_str() == "slow" => Some(()),
+            _ => None,
+        })
+        .await;
+    let search = async {
+        loop {
+            match driver.events.recv().await.unwrap().event {
+                Event::Reading(reading) if reading.point.as_str() == "slow" => return,
+                Event::Reading(_) => fast += 1,
+                Event::Device { .. } => {}
+            }
+        }
+    };
+    timeout(PATIENCE, search).await.unwrap();
+    assert!((5..=10).contains(&fast), "{fast} readings of the fast point between two of the slow one");
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_dead_without_a_word_is_replaced() {
+    // The first connection is left open and is never served again after its third request.
+    let dead = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&dead);
+    let slave = Scripted::start(move |request| match request.number {
+        0..3 => now(request.answer()),
+        _ if seen.fetch_add(1, Ordering::SeqCst) == 0 => Reply::Silence,
+        _ => now(request.answer()),
+    })
+    .await;
+    let mut driver = slave.drive_impatiently("50ms");
+    for expected in [0, 1, 2, 4, 5] {
+        assert_eq!(driver.value("tank", "level").await, Value::Int(expected));
+    }
+    assert_eq!(slave.connections(), 2);
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_hangs_up_on_every_request_is_not_connected_to_over_and_over() {
+    let slave = Scripted::start(|_| Reply::Close(Vec::new())).await;
+    let mut driver = slave.drive("10ms");
+    let (alive, reason) = driver.device("tank").await;
+    assert_eq!((alive, reason.as_deref()), (false, Some("the connection was closed")));
+    sleep(Duration::from_secs(3)).await;
+    // It is left alone for a second, then for two: three polls, asked twice each, and a connection ready.
+    let connections = slave.connections();
+    assert!(connections <= 12, "{connections} connections in three seconds");
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_hangs_up_after_every_answer_is_read_all_the_same() {
+    let slave = Scripted::start(|request| Reply::Close(request.answer())).await;
+    let mut driver = slave.drive("50ms");
+    for expected in 0..10 {
+        let reading = driver.reading("tank", "level").await;
+        assert_eq!((reading.quality, reading.value), (Quality::Good, Some(Value::Int(expected))));
+    }
+    driver.stop().await;
 }

@@ -1,16 +1,19 @@
-"""A Modbus TCP slave for the tests: pymodbus on loopback, with known values of every type.
+"""A Modbus slave for the tests: pymodbus on loopback, with known values of every type.
 
-Usage: slave.py PORT. It ends when its standard input closes, so it never outlives the test.
+Usage: slave.py PORT [tcp|rtu|udp|tls CA CERT KEY]. Over TLS it serves only who shows a certificate of
+the CA. It ends when its standard input closes, so it never outlives the test.
 The values are packed here with Python's struct module, independent of the driver's own code.
 """
 
 import logging
+import ssl
 import struct
 import sys
 import threading
 
 from pymodbus.datastore import ModbusServerContext, ModbusSlaveContext, ModbusSparseDataBlock
-from pymodbus.server import ServerStop, StartTcpServer
+from pymodbus.server import ServerStop, StartTcpServer, StartTlsServer, StartUdpServer
+from pymodbus.transaction import ModbusRtuFramer, ModbusSocketFramer
 
 
 def words(fmt, value, low_first=False):
@@ -83,4 +86,19 @@ logging.disable(logging.CRITICAL)
 threading.Thread(target=stop_with_parent, daemon=True).start()
 # Units that are not listed stay silent, as behind a gateway that lost them.
 context = ModbusServerContext(slaves={7: unit(7), 8: unit(8)}, single=False)
-StartTcpServer(context=context, address=("127.0.0.1", int(sys.argv[1])), ignore_missing_slaves=True)
+common = {"context": context, "address": ("127.0.0.1", int(sys.argv[1])), "ignore_missing_slaves": True}
+kind = sys.argv[2] if len(sys.argv) > 2 else "tcp"
+if kind == "tls":
+    ca, certificate, key = sys.argv[3:]
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure.load_cert_chain(certificate, key)
+    secure.load_verify_locations(ca)
+    secure.verify_mode = ssl.CERT_REQUIRED
+    # Its own framer for TLS leaves the header out; the standard does not.
+    StartTlsServer(sslctx=secure, framer=ModbusSocketFramer, **common)
+elif kind == "udp":
+    StartUdpServer(**common)
+elif kind == "rtu":
+    StartTcpServer(framer=ModbusRtuFramer, **common)
+else:
+    StartTcpServer(**common)

@@ -64,17 +64,17 @@ async fn values_of_every_type_and_order_are_read_right() {
         ("u16", json!({ "holding": 0 }), Value::Int(65_535)),
         ("i16", json!({ "holding": 1, "type": "i16" }), Value::Int(-2)),
         ("u32", json!({ "holding": 2, "type": "u32" }), Value::Int(100_000)),
-        ("u32-low", json!({ "holding": 4, "type": "u32", "word_order": "low_first" }), Value::Int(100_000)),
+        ("u32-low", json!({ "holding": 4, "type": "u32", "order": "CDAB" }), Value::Int(100_000)),
         ("f32", json!({ "holding": 6, "type": "f32" }), Value::Float(230.5)),
-        ("f32-low", json!({ "holding": 8, "type": "f32", "word_order": "low_first" }), Value::Float(230.5)),
+        ("f32-low", json!({ "holding": 8, "type": "f32", "order": "CDAB" }), Value::Float(230.5)),
         ("f64", json!({ "holding": 10, "type": "f64" }), Value::Float(-0.1)),
         ("u64", json!({ "holding": 14, "type": "u64" }), Value::Int((1 << 40) + 7)),
-        ("i64-low", json!({ "holding": 18, "type": "i64", "word_order": "low_first" }), Value::Int(-3)),
+        ("i64-low", json!({ "holding": 18, "type": "i64", "order": "CDAB" }), Value::Int(-3)),
         ("text", json!({ "holding": 22, "type": "string", "length": 4 }), Value::Text("AB 12".into())),
         ("scaled", json!({ "holding": 30, "type": "i16", "scale": 0.1 }), Value::Float(21.5)),
-        ("little", json!({ "holding": 40, "byte_order": "little" }), Value::Int(0x1234)),
+        ("little", json!({ "holding": 40, "order": "BADC" }), Value::Int(0x1234)),
         ("truth", json!({ "holding": 0, "type": "bool" }), Value::Bool(true)),
-        ("huge", json!({ "input": 40, "type": "u64", "word_order": "low_first" }), Value::Float(2_f64.powi(63))),
+        ("huge", json!({ "input": 40, "type": "u64", "order": "CDAB" }), Value::Float(2_f64.powi(63))),
         ("input", json!({ "input": 44 }), Value::Int(7)),
         ("off", json!({ "coil": 3 }), Value::Bool(false)),
         ("on", json!({ "coil": 4 }), Value::Bool(true)),
@@ -98,7 +98,9 @@ async fn a_missing_address_is_bad_in_words_and_costs_its_neighbours_nothing() {
     })));
     let missing = driver.reading("tank", "missing").await;
     assert_eq!(missing.quality, Quality::Bad);
-    assert_eq!(missing.reason.as_deref(), Some("illegal data address (exception 2)"));
+    let words =
+        "illegal data address (exception 2): the device has no such register, or the block reaches past one it has";
+    assert_eq!(missing.reason.as_deref(), Some(words));
     assert_eq!(driver.value("tank", "before").await, Value::Int(7));
     assert_eq!(driver.value("tank", "after").await, Value::Int(50));
     driver.health(|health| *health == Health::Online).await;
@@ -127,7 +129,7 @@ async fn writes_reach_the_device_and_are_verified() {
         "wide": { "holding": 44, "type": "u32", "write": {} },
         "label": { "holding": 36, "type": "string", "length": 4, "write": {} },
     })));
-    let held = |value: Value| Ok(Done { written: Some(value.clone()), observed: Some(value) });
+    let held = |value: Value| Ok(Done { written: Some(value.clone()), observed: Some(value), note: None });
 
     assert_eq!(driver.command("tank", "valve", write("on", true)).await, held(Value::Bool(true)));
     assert_eq!(
@@ -140,18 +142,55 @@ async fn writes_reach_the_device_and_are_verified() {
     // A single register is confirmed with what it holds, several only with their number.
     for verify in [true, false] {
         let answer = driver.command("tank", "stubborn", write(500, verify)).await;
-        assert_eq!(answer, Err(CommandError::NotHeld("100".into())));
+        assert_eq!(answer, Err(CommandError::NotHeld { written: Value::Int(500), observed: Value::Int(100) }));
     }
     let clamped = driver.command("tank", "wide", write(0xFF_0000, true)).await;
-    assert_eq!(clamped, Err(CommandError::NotHeld((100 << 16).to_string())));
+    assert_eq!(clamped, Err(CommandError::NotHeld { written: Value::Int(0xFF_0000), observed: Value::Int(100 << 16) }));
     assert_eq!(
         driver.command("tank", "stubborn", write(60, false)).await,
-        Ok(Done { written: Some(Value::Int(60)), observed: None }),
+        Ok(Done { written: Some(Value::Int(60)), observed: None, note: None }),
     );
     assert_eq!(
         driver.command("tank", "stubborn", Action::Read).await,
-        Ok(Done { written: None, observed: Some(Value::Int(60)) }),
+        Ok(Done { written: None, observed: Some(Value::Int(60)), note: None }),
     );
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn neighbours_are_written_together_and_bits_by_themselves() {
+    let slave = Slave::start();
+    let mut driver = start(&slave.tank(json!({
+        "valve": { "coil": 3, "write": {} },
+        "pump": { "coil": 4, "write": {} },
+        "setpoint": { "holding": 30, "type": "i16", "scale": 0.1, "write": {} },
+        "target": { "holding": 31, "type": "f32", "write": {} },
+        "alarm": { "holding": 33, "bit": 3, "write": {} },
+        "status": { "holding": 33 },
+    })));
+    assert_eq!(driver.value("tank", "status").await, Value::Int(7));
+    let together = [
+        ("target", write(2.5, true)),
+        ("valve", write(true, true)),
+        ("setpoint", write(42, true)),
+        ("pump", write(false, true)),
+    ];
+    let mut answers = Vec::new();
+    for (index, (point, action)) in together.into_iter().enumerate() {
+        let deadline = tokio::time::Instant::now() + common::PATIENCE;
+        let (mut command, answer) = wharf_contract::Command::new("tank".into(), point.into(), action, deadline);
+        command.more_follow = index < 3;
+        driver.end.commands.try_send(command).unwrap();
+        answers.push(answer);
+    }
+    let held = |value: Value| Ok(Done { written: Some(value.clone()), observed: Some(value), note: None });
+    let expected = [Value::Float(2.5), Value::Bool(true), Value::Float(42.0), Value::Bool(false)];
+    for (answer, expected) in answers.into_iter().zip(expected) {
+        assert_eq!(answer.wait().await, held(expected));
+    }
+    assert_eq!(driver.command("tank", "alarm", write(true, true)).await, held(Value::Bool(true)));
+    let status = driver.command("tank", "status", Action::Read).await.unwrap();
+    assert_eq!(status.observed, Some(Value::Int(0b1111)));
     driver.stop().await;
 }
 
@@ -167,7 +206,11 @@ async fn a_write_that_cannot_be_right_is_refused_before_it_is_sent() {
     assert_eq!(refusal("shut", json!(1)).await.to_string(), "refused: tank/shut is not open for writing");
     assert_eq!(refusal("open", json!(65_536)).await.to_string(), "refused: 65536 does not fit 0 to 65535");
     assert_eq!(refusal("nowhere", json!(1)).await.to_string(), "refused: tank/nowhere is not known here");
-    assert_eq!(refusal("missing", json!(1)).await.to_string(), "refused: illegal data address (exception 2)");
+    let words = refusal("missing", json!(1)).await.to_string();
+    assert!(
+        words.starts_with("refused: illegal data address (exception 2): the device has no such register"),
+        "{words}"
+    );
     assert_eq!(driver.command("tank", "shut", Action::Read).await.unwrap().observed, Some(Value::Int(7)));
     driver.stop().await;
 }

@@ -14,6 +14,7 @@ use wharf_contract::{DeviceId, LinkId, PointId, WriteRule, settings};
 use crate::message::Command;
 use crate::nodes::{Address, Declared, Nodes, is_own_name, own_name};
 use crate::types::{self, Kind, Type};
+use crate::values::encode;
 
 /// The baud rate of the library's own gateways.
 pub const USUAL_BAUD: u32 = 115_200;
@@ -62,7 +63,7 @@ settings! {
         /// Opens the point for commands.
         write: Option<WriteSettings> = None,
     }
-    check: limits_are_for_numbers;
+    check: check_write;
 }
 
 /// The full path of a serial port.
@@ -182,12 +183,22 @@ fn no_name_of_another(device: &DeviceSettings, cx: &mut Context<'_>) {
     }
 }
 
-fn limits_are_for_numbers(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
+fn check_write(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
+    let Some(rule) = point.write.as_ref().map(WriteRule::from) else { return };
     let value_type = point.r#type.0;
-    let limited = point.write.as_ref().is_some_and(|write| write.min.is_some() || write.max.is_some());
+    let limited = rule.min.is_some() || rule.max.is_some() || rule.step.is_some();
     if limited && !matches!(value_type.kind, Kind::Number | Kind::Percent) {
         let message = format!("a value of type {} is not a number, so it has no limits", value_type.name);
-        cx.field_problem(node, "write", message).help("remove min and max");
+        cx.field_problem(node, "write", message).help("remove min, max and step");
+    }
+    let allowed = rule.allowed.iter().map(|value| ("allowed", value));
+    let fail_safe = rule.fail_safe.iter().map(|fail_safe| ("fail_safe", &fail_safe.write));
+    for (key, value) in allowed.chain(fail_safe) {
+        if let (Err(message), Some(write)) = (encode(value_type.kind, value), node.get("write")) {
+            cx.within_entry(write, |cx, node| {
+                cx.field_problem(node, key, message);
+            });
+        }
     }
 }
 

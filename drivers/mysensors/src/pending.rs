@@ -64,8 +64,11 @@ impl Pending {
             return; // only writes were looked for
         };
         command.answer(match exact {
-            Some(_) => Ok(Done { written: Some(written), observed: value.ok() }),
-            None => Err(CommandError::NotHeld(format!("`{payload}`"))),
+            Some(_) => Ok(Done { written: Some(written), observed: value.ok(), note: None }),
+            None => {
+                let observed = value.unwrap_or_else(|_| Value::Text(payload.to_owned()));
+                Err(CommandError::NotHeld { written, observed })
+            }
         });
     }
 
@@ -75,7 +78,7 @@ impl Pending {
             |waiting: &mut Waiting| matches!(waiting.awaited, Awaited::Reading) && waiting.address == address;
         for Waiting { command, .. } in self.waiting.extract_if(.., answered) {
             command.answer(match value {
-                Ok(value) => Ok(Done { written: None, observed: Some(value.clone()) }),
+                Ok(value) => Ok(Done { written: None, observed: Some(value.clone()), note: None }),
                 Err(reason) => Err(CommandError::NoAnswer(format!("it sent a bad value, {reason}"))),
             });
         }
@@ -123,7 +126,7 @@ mod tests {
     }
 
     fn held(on: bool) -> wharf_contract::Answer {
-        Ok(Done { written: Some(Value::Bool(on)), observed: Some(Value::Bool(on)) })
+        Ok(Done { written: Some(Value::Bool(on)), observed: Some(Value::Bool(on)), note: None })
     }
 
     #[tokio::test]
@@ -146,7 +149,10 @@ mod tests {
         pending.echo(PUMP, "1", Ok(Value::Bool(true)));
         pending.echo(VALVE, "0", Ok(Value::Bool(false)));
         drop(pending);
-        assert_eq!(answer.wait().await, Err(CommandError::NotHeld("`0`".into())));
+        assert_eq!(
+            answer.wait().await,
+            Err(CommandError::NotHeld { written: Value::Bool(true), observed: Value::Bool(false) })
+        );
     }
 
     #[tokio::test]
@@ -173,7 +179,7 @@ mod tests {
         }
         pending.reading(VALVE, &Ok(Value::Bool(true)));
         for answer in answers {
-            assert_eq!(answer.wait().await, Ok(Done { written: None, observed: Some(Value::Bool(true)) }));
+            assert_eq!(answer.wait().await, Ok(Done { written: None, observed: Some(Value::Bool(true)), note: None }));
         }
         assert!(pending.until().is_some(), "the write still waits");
         drop(pending);

@@ -20,6 +20,9 @@ use crate::stats::{Complaints, Counters};
 use crate::transport::{Stream, Transport};
 use crate::{reading, types, values};
 
+/// What is said to a request in bytes.
+const NO_RAW: &str = "MySensors knows no raw requests";
+
 /// How long the line may take to accept a message. At 9600 baud the longest takes a tenth of a
 /// second.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -199,12 +202,19 @@ impl Session<'_> {
 
     async fn obey(&mut self, command: Command) -> Result<(), DriverError> {
         let Some(declared) = self.link.nodes.declared(&command.device, &command.point) else {
-            let reason = format!("{}/{} is not declared in the site file", command.device, command.point);
+            let reason = match &command.action {
+                Action::Raw(_) => NO_RAW.to_owned(),
+                _ => format!("{}/{} is not declared in the site file", command.device, command.point),
+            };
             command.answer(Err(CommandError::Refused(reason)));
             return Ok(());
         };
         match command.action.clone() {
             Action::Read => self.request(command, declared.address).await,
+            Action::Raw(_) => {
+                command.answer(Err(CommandError::Refused(NO_RAW.into())));
+                Ok(())
+            }
             Action::Write { value, verify } => match payload(declared, &value) {
                 Ok(payload) => self.write(command, declared, payload, verify).await,
                 Err(reason) => {
@@ -243,7 +253,7 @@ impl Session<'_> {
             let until = Instant::now() + self.link.echo_timeout;
             self.pending.expect_echo(command, declared.address, until, (payload, written));
         } else {
-            command.answer(Ok(Done { written: Some(written), observed: None }));
+            command.answer(Ok(Done { written: Some(written), observed: None, note: None }));
         }
         Ok(())
     }

@@ -64,6 +64,7 @@ pub fn decode(kind: Kind, payload: &str) -> Result<Value, String> {
 /// Says in words why the value cannot be written to a point of this kind.
 pub fn encode(kind: Kind, value: &Value) -> Result<String, String> {
     let payload = match (kind, value) {
+        (_, Value::List(_)) => return Err(format!("`{value}` is a list, and this point holds one value")),
         (Kind::Switch, _) => match switch(value) {
             Some(on) => digit(on).into(),
             None => return Err(format!("`{value}` is neither on nor off")),
@@ -106,6 +107,7 @@ fn switch(value: &Value) -> Option<bool> {
             Some(1.0) => Some(true),
             _ => None,
         },
+        Value::List(_) => None,
     }
 }
 
@@ -192,6 +194,8 @@ mod tests {
         writes(Kind::Number, Value::Float(f64::NAN), Err("`NaN` is not a number"));
         writes(Kind::Number, Value::Text("warm".into()), Err("`warm` is not a number"));
         writes(Kind::Text, Value::Text("håll".into()), Ok("håll"));
+        let list = Value::List(vec![Value::Int(1)]);
+        writes(Kind::Text, list, Err("`[1]` is a list, and this point holds one value"));
         writes(Kind::Text, Value::Text("a\nb".into()), {
             Err("the text holds a line break or another control character")
         });

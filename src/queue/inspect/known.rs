@@ -42,10 +42,12 @@ impl Known {
         }
     }
 
-    /// Finds the newest ledger, as recovery does: in the cursor file, and in the last segment.
+    /// Finds the newest ledger, as recovery does: in the cursor file, in the mark, and in the last
+    /// segment.
     fn read_once(dir: &Path, firsts: &[u64]) -> io::Result<Self> {
         let mut newest = cursor::look(&dir.join("cursor"))?;
         let has_cursor = newest.is_some();
+        newest = newer(newest, cursor::look(&dir.join("mark"))?);
         let mut end = 0;
         if let Some(&first) = firsts.last()
             && let Some(segment) = open(dir, first)?

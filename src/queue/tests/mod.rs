@@ -7,6 +7,7 @@ mod eras;
 mod inspect;
 mod ledger;
 mod life;
+mod mark;
 mod model;
 mod order;
 mod thousand;
@@ -119,6 +120,12 @@ fn assert_balanced(counters: &Counters) {
 }
 
 impl Queue {
+    /// Whether the log or the cursor file holds the ledger as it is.
+    fn is_saved(&self) -> bool {
+        let state = self.inner.shared.lock();
+        state.changed_since.is_none() && state.saved == state.encoded.generation
+    }
+
     /// Losses nobody has asked for yet.
     fn fresh(&self) -> Vec<Loss> {
         self.inner.shared.lock().fresh.take()

@@ -47,7 +47,7 @@ impl Pair {
         match self.random.u32(0..100) {
             0..40 => self.append().await,
             40..50 => self.acknowledge_the_oldest().await,
-            50..65 => self.acknowledge_some(),
+            50..65 => self.acknowledge_some().await,
             65..72 => self.read_somewhere().await,
             72..77 => {
                 if let Some((seq, _)) = self.any() {
@@ -106,7 +106,10 @@ impl Pair {
         }
     }
 
-    fn acknowledge_some(&mut self) {
+    async fn acknowledge_some(&mut self) {
+        if self.random.bool() {
+            self.queue.mark().await;
+        }
         for _ in 0..self.random.usize(0..60) {
             let Some((seq, _)) = self.any() else { return };
             let run = self.random.u64(1..20);
@@ -177,11 +180,7 @@ impl Pair {
         if self.queue.end().get() < self.captured {
             return;
         }
-        quickly(|| {
-            let state = self.queue.inner.shared.lock();
-            state.changed_since.is_none() && state.saved == state.ledger.generation
-        })
-        .await;
+        quickly(|| self.queue.is_saved()).await;
         // A commit that was just made may still be freeing files; closing changes nothing else.
         let copy = quick_dir();
         copy_files(self.dir.path(), copy.path());

@@ -57,12 +57,11 @@ impl Template {
                 queue.acknowledge(Seq(seq));
                 waiting.remove(&seq);
             }
+            if random.bool() {
+                queue.mark().await;
+            }
         }
-        quickly(|| {
-            let state = queue.inner.shared.lock();
-            state.changed_since.is_none() && state.saved == state.ledger.generation
-        })
-        .await;
+        quickly(|| queue.is_saved()).await;
         let copy = quick_dir();
         if !closed {
             copy_files(dir.path(), copy.path());
@@ -79,6 +78,10 @@ impl Template {
     fn hit(&self, path: &Path, bytes: std::ops::Range<u64>, hit: &mut Hit) {
         let touches = |place: std::ops::Range<u64>| place.start < bytes.end && bytes.start < place.end;
         let Some(first) = segment::parse_name(path.file_name().unwrap().to_str().unwrap()) else {
+            if path.ends_with("mark") {
+                // Something newer knows all that it knows.
+                return;
+            }
             let slot = cursor::SLOT as u64;
             // What lies behind a ledger in its slot means nothing, but that is for the queue to know.
             hit.slots.extend((0..2).filter(|n| touches(n * slot..(n + 1) * slot)));
@@ -122,7 +125,7 @@ impl Template {
 
     fn damage(&self, dir: &Path, random: &mut fastrand::Rng, hit: &mut Hit) {
         let mut files = segments(dir);
-        files.push(dir.join("cursor"));
+        files.extend(["cursor", "mark"].map(|name| dir.join(name)));
         let path = &files[random.usize(0..files.len())];
         let size = path.metadata().unwrap().len();
         if size == 0 {
@@ -130,7 +133,8 @@ impl Template {
         }
         let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
         // Most of a slot is empty; the ledger is at its beginning.
-        let at = match path.ends_with("cursor") && size > cursor::SLOT as u64 + 400 && random.u8(0..4) > 0 {
+        let has_slots = path.extension().is_none();
+        let at = match has_slots && size > cursor::SLOT as u64 + 400 && random.u8(0..4) > 0 {
             true => random.u64(0..2) * cursor::SLOT as u64 + random.u64(0..400),
             false => random.u64(0..size),
         };

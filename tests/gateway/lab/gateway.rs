@@ -50,14 +50,19 @@ impl Site {
     /// Runs another command of wharf about this site, to its end: `what` comes before the site
     /// file, `rest` after it.
     pub fn wharf(&self, what: &[&str], rest: &[&str]) -> Answer {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
-        command.args(what).arg(self.file()).args(rest).env_remove("STATE_DIRECTORY").stdin(Stdio::null());
-        let output = command.output().unwrap();
-        Answer {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        let file = self.file();
+        wharf(&[what, &[file.to_str().unwrap()], rest].concat())
+    }
+}
+
+/// Runs a command of wharf, to its end.
+pub fn wharf(args: &[&str]) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+    let output = command.args(args).env_remove("STATE_DIRECTORY").stdin(Stdio::null()).output().unwrap();
+    Answer {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
     }
 }
 

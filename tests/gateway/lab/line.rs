@@ -36,6 +36,11 @@ impl Line {
         self.device.write_all(b"\n").unwrap();
     }
 
+    /// The device's end itself, for what does not speak in lines.
+    pub fn device(&self) -> File {
+        self.device.try_clone().unwrap()
+    }
+
     /// A second handle on the device's end, to hear what the gateway says.
     pub fn ear(&self) -> Ear {
         Ear { device: self.device.try_clone().unwrap(), heard: Vec::new() }

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod line;
 pub mod meter;
 pub mod node;
+pub mod rtu;
 pub mod scripted;
 pub mod slave;
 pub mod source;

@@ -10,6 +10,7 @@ import sys
 import threading
 
 from pymodbus.datastore import ModbusServerContext, ModbusSlaveContext, ModbusSparseDataBlock
+from pymodbus.device import ModbusDeviceIdentification
 from pymodbus.server import ServerStop, StartTcpServer
 
 
@@ -56,6 +57,7 @@ def slave():
         **at(104, words("h", 215)),
         **at(106, text("SN-0042", 6)),
         **at(112, words("h", 600)),
+        **at(113, [0, 0, 0]),
         **at(120, words("I", 0)),
     }
     return ModbusSlaveContext(
@@ -63,7 +65,7 @@ def slave():
         co=Block("coil", {3: 1, 4: 0}),
         di=Block("discrete", {0: 0}),
         hr=Block("holding", holding),
-        ir=Block("input", {0: 0}),
+        ir=Block("input", {100 * index: 0 for index in range(40)}),
     )
 
 
@@ -74,4 +76,5 @@ def end_with_parent():
 
 threading.Thread(target=end_with_parent, daemon=True).start()
 context = ModbusServerContext(slaves={3: slave(), 7: slave()}, single=False)
-StartTcpServer(context=context, address=("127.0.0.1", int(sys.argv[1])))
+identity = ModbusDeviceIdentification(info_name={"VendorName": "Anchor", "ProductCode": "T-7", "MajorMinorRevision": "1.2"})
+StartTcpServer(context=context, identity=identity, address=("127.0.0.1", int(sys.argv[1])))

@@ -4,9 +4,21 @@ use std::path::{Path, PathBuf};
 
 use super::{Entry, Node, NodeKind, Span};
 
-/// One mistake in the site file.
+/// How bad a [`Problem`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// It cannot be meant: the site does not start.
+    #[default]
+    Mistake,
+    /// It may be meant, and often is not: the site starts, and says so.
+    Warning,
+}
+
+/// One thing that is wrong, or looks wrong, in the site file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Whether the site can start all the same.
+    pub severity: Severity,
     /// Where it stands.
     pub span: Span,
     /// The keys that lead there: `modbus.boiler-room.devices.tank.unit`.
@@ -18,6 +30,21 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A mistake, without help.
+    pub fn new(span: Span, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Mistake, span, path: path.into(), message: message.into(), help: None }
+    }
+
+    /// A warning, without help.
+    pub fn warning(span: Span, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::new(span, path, message) }
+    }
+
+    /// Whether the site can start all the same.
+    pub fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
+    }
+
     /// Adds what could be done about it.
     pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
@@ -85,7 +112,7 @@ impl<'a> Context<'a> {
 
     /// Reports a mistake: `cx.problem(node.span, "300 is not …").help("…")`.
     pub fn problem(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
-        let problem = Problem { span, path: self.path.clone(), message: message.into(), help: None };
+        let problem = Problem::new(span, self.path.clone(), message);
         let index = self.problems.len();
         self.problems.push(problem);
         &mut self.problems[index]
@@ -98,6 +125,13 @@ impl<'a> Context<'a> {
         let path = self.within(key, |cx| cx.path.clone());
         let problem = self.problem(span, message);
         problem.path = path;
+        problem
+    }
+
+    /// Like [`field_problem`](Self::field_problem), for what is allowed and most likely not meant.
+    pub fn field_warning(&mut self, node: &Node, key: &str, message: impl Into<String>) -> &mut Problem {
+        let problem = self.field_problem(node, key, message);
+        problem.severity = Severity::Warning;
         problem
     }
 
@@ -160,12 +194,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// All mistakes so far.
+    /// All problems so far, the warnings among them.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// The mistakes, and the places that must not be quoted.
+    /// The problems, the warnings among them, and the places that must not be quoted.
     pub fn finish(self) -> (Vec<Problem>, Vec<Span>) {
         (self.problems, self.hidden)
     }

@@ -78,12 +78,12 @@ pub mod write;
 mod tests;
 
 pub use collection::{Named, NamedEntry, OneOrMany, Spanned};
-pub use context::{Context, Problem, SecretResolver, suggest, suggestion};
+pub use context::{Context, Problem, SecretResolver, Severity, suggest, suggestion};
 pub use node::{Entry, Node, NodeKind, Span, Style, Typed, clip};
 pub use quantity::{ByteSize, Period, parse_duration};
 pub use scalar::Ranged;
 pub use text::{FilePath, HostPort, Name, Secret};
-pub use write::WriteSettings;
+pub use write::{FailSafeSettings, WriteSettings};
 
 /// A JSON Schema, or a part of one.
 pub type Schema = serde_json::Value;

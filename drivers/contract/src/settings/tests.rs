@@ -130,7 +130,7 @@ fn what_is_written_is_read() {
     assert_eq!(names, ["valve", "level"]);
     let valve = link.points.get("valve").unwrap();
     assert_eq!((valve.coil, valve.r#type.as_str()), (Some(3), "3.1.1"));
-    assert_eq!(valve.write, Some(WriteSettings { min: None, max: None, verify: false }));
+    assert_eq!(valve.write, Some(WriteSettings::default()));
     assert_eq!(link.points.entries()[0].name.path, "points.valve");
 }
 
@@ -264,4 +264,16 @@ fn the_schema_says_what_the_decoder_does() {
         link["allOf"],
         json!([{ "dependencies": { "cert": ["key"] } }, { "dependencies": { "key": ["cert"] } }])
     );
+}
+
+#[test]
+fn a_warning_is_told_apart_from_a_mistake_and_leaves_the_value() {
+    let node = tree(&json!({ "coil": 9 }));
+    let mut cx = Context::new(".", &|_| Err("none".into()));
+    cx.field_problem(&node, "coil", "wrong");
+    cx.field_warning(&node, "coil", "odd").help("perhaps 8 is meant");
+    let (problems, _) = cx.finish();
+    assert_eq!(problems.iter().map(Problem::is_warning).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(problems[1].help.as_deref(), Some("perhaps 8 is meant"));
+    assert_eq!((problems[1].span, problems[1].path.as_str()), (problems[0].span, "coil"));
 }

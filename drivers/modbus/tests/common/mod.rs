@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses a part
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -51,9 +52,23 @@ pub struct Running {
 
 /// Starts one session for the settings, which have to be right.
 pub fn start(json: &Json) -> Running {
+    run(driver(json))
+}
+
+/// The driver for the settings, which have to be right.
+pub fn driver(json: &Json) -> Modbus {
     let (settings, problems) = decode(json);
     assert_eq!(problems, []);
-    let driver = Modbus::new("bus".into(), settings.expect("settings without a problem"));
+    Modbus::new("bus".into(), settings.expect("settings without a problem"))
+}
+
+/// The same with a memory on disk.
+pub fn start_remembering(json: &Json, file: &Path) -> Running {
+    run(driver(json).remembering(file.to_owned()))
+}
+
+/// Starts one session.
+pub fn run(driver: Modbus) -> Running {
     let (events_in, events) = mpsc::channel(1024);
     let stop = CancellationToken::new();
     let (mut port, end) = Port::new("bus".into(), events_in, stop.clone());

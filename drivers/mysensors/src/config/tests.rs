@@ -68,7 +68,10 @@ fn a_whole_network_is_read() {
     assert_eq!(names, ["soil/moisture", "soil/valve", "soil/target", "soil/4-temp"]);
     assert_eq!(catalogue[0].write, None);
     assert_eq!(catalogue[1].write, Some(WriteRule::default()));
-    assert_eq!(catalogue[2].write, Some(WriteRule { min: Some(10.0), max: Some(90.0), verify: true }));
+    assert_eq!(
+        catalogue[2].write,
+        Some(WriteRule { min: Some(10.0), max: Some(90.0), verify: true, ..WriteRule::default() })
+    );
     assert_eq!(catalogue[2].unit.as_ref().map(Unit::as_str), Some("%"));
 }
 
@@ -130,7 +133,22 @@ fn limits_are_refused_where_no_number_can_be() {
     assert_eq!(
         found,
         ["devices.soil.points.valve.write: a value of type status is not a number, so it has no \
-                        limits [remove min and max]"]
+                        limits [remove min, max and step]"]
+    );
+}
+
+#[test]
+fn allowed_and_fail_safe_values_are_ones_that_a_node_can_be_sent() {
+    let write = json!({ "allowed": ["on", 7], "fail_safe": { "after": "10m", "write": "on" } });
+    let switch = json!({ "child": 1, "type": "status", "write": write });
+    let dimmer = json!({ "child": 2, "type": "percentage", "write": { "fail_safe": { "after": "1m", "write": 101 } } });
+    let points = json!({ "valve": switch, "dimmer": dimmer });
+    assert_eq!(
+        mistakes(with_devices(json!({ "soil": { "node": 2, "points": points } }))),
+        [
+            "devices.soil.points.valve.write.allowed: `7` is neither on nor off",
+            "devices.soil.points.dimmer.write.fail_safe: 101 is not a percentage from 0 to 100",
+        ]
     );
 }
 

@@ -49,7 +49,7 @@ impl Bench {
         let points = vec![
             declared("moisture", 1, "level", None),
             declared("valve", 3, "status", Some(WriteRule::default())),
-            declared("target", 4, "temp", Some(WriteRule { min: Some(5.0), max: Some(30.0), verify: false })),
+            declared("target", 4, "temp", Some(WriteRule { min: Some(5.0), max: Some(30.0), ..WriteRule::default() })),
             declared("sign", 5, "text", Some(WriteRule::default())),
         ];
         let nodes = Nodes::new("garden".into(), HashMap::from([(2, "soil".into())]), points);
@@ -176,7 +176,7 @@ async fn a_write_is_done_when_it_was_sent() {
     let mut bench = Bench::up(serial()).await;
     let answer = bench.writes("target", Value::Float(21.5), false).await;
     assert_eq!(bench.sent().await, "2;4;1;0;0;21.5");
-    assert_eq!(soon(answer.wait()).await, Ok(Done { written: Some(Value::Float(21.5)), observed: None }));
+    assert_eq!(soon(answer.wait()).await, Ok(Done { written: Some(Value::Float(21.5)), observed: None, note: None }));
     bench.stopped().await;
 }
 
@@ -188,7 +188,7 @@ async fn a_verified_write_is_done_when_its_echo_came_and_readings_go_on_meanwhil
     bench.says("2;1;1;0;37;80").await;
     assert_eq!(bench.reading().await.value, Some(Value::Float(80.0)));
     bench.says("2;3;1;1;2;1").await;
-    let done = Done { written: Some(Value::Bool(true)), observed: Some(Value::Bool(true)) };
+    let done = Done { written: Some(Value::Bool(true)), observed: Some(Value::Bool(true)), note: None };
     assert_eq!(soon(answer.wait()).await, Ok(done));
     assert!(bench.events.is_empty(), "an echo is no reading");
     bench.stopped().await;
@@ -200,7 +200,10 @@ async fn an_echo_that_differs_or_stays_away_is_told_to_the_asker() {
     let answer = bench.writes("valve", Value::Bool(true), true).await;
     assert_eq!(bench.sent().await, "2;3;1;1;2;1");
     bench.says("2;3;1;1;2;0").await;
-    assert_eq!(soon(answer.wait()).await, Err(CommandError::NotHeld("`0`".into())));
+    assert_eq!(
+        soon(answer.wait()).await,
+        Err(CommandError::NotHeld { written: Value::Bool(true), observed: Value::Bool(false) })
+    );
 
     let asked = Instant::now();
     let answer = bench.writes("valve", Value::Bool(true), true).await;
@@ -218,7 +221,7 @@ async fn a_read_asks_the_node_and_is_answered_by_the_next_value() {
     assert_eq!(bench.sent().await, "2;1;2;0;37;");
     bench.says("2;2;1;0;37;10").await;
     bench.says("2;1;1;0;37;80").await;
-    let done = Done { written: None, observed: Some(Value::Float(80.0)) };
+    let done = Done { written: None, observed: Some(Value::Float(80.0)), note: None };
     assert_eq!(soon(answer.wait()).await, Ok(done));
     assert_eq!(bench.reading().await.point.as_str(), "2-level");
     assert_eq!(bench.reading().await.point.as_str(), "moisture", "the reading goes its usual way too");

@@ -1,0 +1,231 @@
+//! `wharf explain`: what the gateway is going to ask of which device, how often, and whether its
+//! links have the time for it. Everything follows from the site file; nothing is touched.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+use wharf_contract::plan::{percent, spell};
+use wharf_contract::{DevicePlan, Driver, LinkPlan, RequestPlan};
+
+use super::exit::Exit;
+use super::place::Place;
+use super::words::{counted, table};
+use crate::drivers;
+
+/// How many points of a request are named; of the others it is said how many they are.
+const NAMED: usize = 6;
+
+/// Show what is going to be asked of which device, and what that takes.
+#[derive(Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Only this link
+    #[arg(long, value_name = "NAME")]
+    link: Option<String>,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains the site: exit code 78 if its file is wrong, 2 if it has no such link.
+pub fn run(args: &ExplainArgs) -> Result<(), Exit> {
+    let (site, state_dir) = args.place.open()?;
+    let mut drivers = drivers::build(&site, None);
+    if let Some(wanted) = &args.link {
+        drivers.retain(|driver| driver.name().as_str() == wanted);
+        if drivers.is_empty() {
+            super::exit::complain(&format_args!("wharf: the site has no link `{wanted}`"));
+            return Err(Exit::USAGE);
+        }
+    }
+    if args.json {
+        let links: Vec<Json> = drivers.iter().map(|driver| link_json(driver, driver.plan())).collect();
+        let whole = json!({
+            "gateway": site.gateway.as_str(),
+            "state_dir": state_dir,
+            "command_deadline_ms": millis(site.commands.deadline.get()),
+            "links": links,
+        });
+        return super::say(&whole.to_string());
+    }
+    let mut parts = vec![format!(
+        "gateway {}, state in {}, commands wait up to {}",
+        site.gateway,
+        state_dir.display(),
+        spell(site.commands.deadline.get())
+    )];
+    parts.extend(drivers.iter().map(|driver| human(driver, driver.plan())));
+    super::say(&parts.join("\n\n"))
+}
+
+/// One link for people.
+fn human(driver: &Arc<dyn Driver>, plan: Option<LinkPlan>) -> String {
+    let head = format!("{} {}", driver.kind(), driver.name());
+    let Some(plan) = plan else { return format!("{head}: listens, and asks for nothing at a rhythm") };
+    let asked: f64 = requests(&plan).map(|(_, request)| 1.0 / request.every.as_secs_f64()).sum();
+    let mut lines = vec![format!(
+        "{head}: {}, {} in {}, {} requests a second, {} of its time ({})",
+        plan.place,
+        counted(points(&plan), "point"),
+        counted(requests(&plan).count() as u64, "request"),
+        rate(asked),
+        percent(plan.load()),
+        plan.pace,
+    )];
+    lines.extend(spelt(&plan.settings));
+    lines.extend(plan.warning().map(|warning| format!("warning: {warning}")));
+    lines.extend(plan.advice().map(|advice| format!("help: {advice}")));
+    let devices: Vec<Vec<String>> = plan.devices.iter().map(device_row).collect();
+    lines.push(table(&["DEVICE", "LOAD", "SETTINGS"], 1, 2, &devices));
+    let rows: Vec<Vec<String>> = requests(&plan).map(|(device, request)| request_row(device, request)).collect();
+    if !rows.is_empty() {
+        lines.push(table(&["DEVICE", "READS", "EVERY", "TAKES", "LOAD", "POINTS"], 2, 5, &rows));
+    }
+    lines.join("\n")
+}
+
+fn device_row(device: &DevicePlan) -> Vec<String> {
+    vec![device.device.to_string(), percent(device.load()), spelt(&device.settings).unwrap_or_default()]
+}
+
+fn request_row(device: &DevicePlan, request: &RequestPlan) -> Vec<String> {
+    let name = |(point, every): &(wharf_contract::PointId, std::time::Duration)| {
+        if *every == request.every { point.to_string() } else { format!("{point} ({})", spell(*every)) }
+    };
+    let mut names: Vec<String> = request.points.iter().take(NAMED).map(name).collect();
+    if request.points.len() > NAMED {
+        names.push(format!("{} more", request.points.len() - NAMED));
+    }
+    vec![
+        device.device.to_string(),
+        request.what.clone(),
+        spell(request.every),
+        format!("{:.1} ms", request.takes.as_secs_f64() * 1000.0),
+        percent(request.load()),
+        names.join(", "),
+    ]
+}
+
+/// `timeout: 1s, retries: 1`
+fn spelt(settings: &[(&'static str, String)]) -> Option<String> {
+    let words: Vec<String> = settings.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// One link for programs.
+fn link_json(driver: &Arc<dyn Driver>, plan: Option<LinkPlan>) -> Json {
+    let (name, kind) = (driver.name().as_str(), driver.kind());
+    let Some(plan) = plan else { return json!({ "link": name, "driver": kind, "devices": [] }) };
+    json!({
+        "link": name,
+        "driver": kind,
+        "place": plan.place,
+        "pace": plan.pace,
+        "certain": plan.is_certain,
+        "load": plan.load(),
+        "warning": plan.warning(),
+        "advice": plan.advice(),
+        "settings": settings_json(&plan.settings),
+        "devices": plan.devices.iter().map(device_json).collect::<Vec<_>>(),
+    })
+}
+
+fn device_json(device: &DevicePlan) -> Json {
+    let request = |request: &RequestPlan| {
+        let point = |(point, every): &(wharf_contract::PointId, std::time::Duration)| json!({ "point": point.as_str(), "every_ms": millis(*every) });
+        json!({
+            "reads": request.what,
+            "every_ms": millis(request.every),
+            "takes_ms": request.takes.as_secs_f64() * 1000.0,
+            "load": request.load(),
+            "points": request.points.iter().map(point).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "device": device.device.as_str(),
+        "settings": settings_json(&device.settings),
+        "load": device.load(),
+        "requests": device.requests.iter().map(request).collect::<Vec<_>>(),
+    })
+}
+
+fn settings_json(settings: &[(&'static str, String)]) -> Json {
+    settings.iter().map(|(key, value)| ((*key).to_owned(), Json::from(value.as_str()))).collect()
+}
+
+fn requests(plan: &LinkPlan) -> impl Iterator<Item = (&DevicePlan, &RequestPlan)> {
+    plan.devices.iter().flat_map(|device| device.requests.iter().map(move |request| (device, request)))
+}
+
+fn points(plan: &LinkPlan) -> u64 {
+    requests(plan).map(|(_, request)| request.points.len() as u64).sum()
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn rate(number: f64) -> String {
+    if number < 9.95 { format!("{number:.1}") } else { format!("{number:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn explained(text: &str) -> String {
+        let site = crate::config::read(text, Path::new("site.yaml"), &|_| Ok(String::new())).unwrap();
+        let parts: Vec<String> =
+            drivers::build(&site, None).iter().map(|driver| human(driver, driver.plan())).collect();
+        parts.join("\n\n")
+    }
+
+    #[test]
+    fn a_site_is_explained_request_by_request() {
+        let text = "
+gateway: gw1
+modbus:
+  boiler-room:
+    tcp: 192.168.1.40
+    devices:
+      tank:
+        unit: 7
+        timeout: 300ms
+        points:
+          level: { holding: 100, type: f32, every: 1s }
+          pressure: { holding: 102, type: f32, every: 1s }
+          total: { holding: 104, type: u32 }
+          valve: { coil: 3 }
+mysensors:
+  garden: { serial: /dev/ttyACM0 }
+";
+        let expected = "\
+modbus boiler-room: 192.168.1.40:502, 4 points in 2 requests, 1.1 requests a second, 0.3 % of its time (2ms a request, assumed)
+DEVICE   LOAD  SETTINGS
+tank    0.3 %  unit: 7, timeout: 300ms, retries: 1, max_registers: 125
+DEVICE  READS            EVERY   TAKES   LOAD  POINTS
+tank    coil 3             10s  2.0 ms  0.0 %  valve
+tank    holding 100–105     1s  2.3 ms  0.2 %  level, pressure, total (10s)
+
+mysensors garden: listens, and asks for nothing at a rhythm";
+        assert_eq!(explained(text), expected);
+    }
+
+    #[test]
+    fn a_link_with_too_much_to_do_is_said_to_be_so() {
+        let points: String = (0..40).map(|n| format!("          p{n}: {{ holding: {} }}\n", n * 200)).collect();
+        let text = format!(
+            "gateway: g\nmodbus:\n  bus:\n    tcp: 10.0.0.1\n    every: 50ms\n    devices:\n      tank:\n        unit: 1\n        points:\n{points}"
+        );
+        let told = explained(&text);
+        assert!(
+            told.contains("warning: 10.0.0.1:502 needs about 164 % of its time at 2ms a request, assumed\n"),
+            "{told}"
+        );
+        assert!(told.contains("help: raise `every` of tank from 50ms to 200ms or more\n"), "{told}");
+    }
+}
