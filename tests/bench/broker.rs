@@ -1,5 +1,7 @@
 //! The broker the benchmarks talk to, and the yardstick of `mosquitto_pub`.
 
+#![allow(dead_code)] // each benchmark uses a part of it
+
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};

@@ -91,6 +91,8 @@ async fn next_command(waiting: bool, port: &mut Port) -> Option<Command> {
 /// Waits until the block's time has come; for ever, if there is none.
 async fn due(next: Option<Next>) {
     match next {
+        // The timer would wait for its next millisecond, and what is overdue has waited already.
+        Some(next) if next.at <= Instant::now() => {}
         Some(next) => sleep_until(next.at).await,
         None => std::future::pending().await,
     }
