@@ -177,7 +177,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         let (health, to) = (end.health.clone(), To::Some(route));
         link_watchers.spawn(health::watch_link(link.clone(), health, to, north.clone(), topics.clone()));
         overrun_watch.add(link.clone(), route, end.overruns.clone());
-        link_ends.push((link.clone(), end.health.clone()));
+        link_ends.push((link.clone(), end.health.clone(), end.traffic.clone()));
         ends.insert(link, end);
         southbound.tasks.spawn(supervisor::supervise(driver, port));
     }

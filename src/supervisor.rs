@@ -21,6 +21,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait: a replugged cable is noticed within this.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How often the log says again that a link is down for the same reason.
+const SAID_AGAIN: Duration = Duration::from_secs(600);
+
 /// Runs a driver until the gateway stops.
 pub async fn supervise(driver: Arc<dyn Driver>, port: Port) {
     // What a driver said of its devices while the gateway was behind is brought on from here, for
@@ -36,8 +39,10 @@ async fn keep_running(driver: Arc<dyn Driver>, mut port: Port) {
     let link = driver.name().clone();
     let stop = port.stop();
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, Jitter::Half);
+    // A link that is down stays down while it is tried again, so that its health tells since when.
+    port.report(Health::Connecting);
+    let mut told: Option<(String, Instant)> = None;
     while !stop.is_cancelled() {
-        port.report(Health::Connecting);
         let started = Instant::now();
         let ended = AssertUnwindSafe(driver.run(&mut port)).catch_unwind().await;
         if stop.is_cancelled() {
@@ -58,7 +63,16 @@ async fn keep_running(driver: Arc<dyn Driver>, mut port: Port) {
             }
         };
         let wait = backoff.next(started.elapsed());
-        warn!(%link, error = %reason, retry_secs = format!("{:.1}", wait.as_secs_f64()), "link lost");
+        let retry_secs = format!("{:.1}", wait.as_secs_f64());
+        if port.health().is_up() {
+            warn!(%link, error = %reason, retry_secs, "link lost");
+            told = Some((reason.clone(), Instant::now()));
+        } else if told.as_ref().is_some_and(|(before, at)| *before == reason && at.elapsed() < SAID_AGAIN) {
+            debug!(%link, error = %reason, retry_secs, "link still down");
+        } else {
+            warn!(%link, error = %reason, retry_secs, "link is down");
+            told = Some((reason.clone(), Instant::now()));
+        }
         sit_out(&mut port, wait, reason).await;
     }
     port.report(Health::Offline("the gateway is stopping".into()));
@@ -167,6 +181,18 @@ mod tests {
         let mut run = start(|session| (session < 5).then(|| DriverError::lost("no route")));
         until(&mut run.end, Health::is_up).await;
         assert_eq!(run.driver.sessions.load(Ordering::SeqCst), 6);
+        run.stop.cancel();
+        run.task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_stays_down_says_since_when_however_often_it_is_tried() {
+        let mut run = start(|_| Some(DriverError::lost("unplugged")));
+        until(&mut run.end, |health| matches!(health, Health::Offline(_))).await;
+        run.end.health.mark_unchanged();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(run.driver.sessions.load(Ordering::SeqCst) > 10);
+        assert!(!run.end.health.has_changed().unwrap(), "{:?}", run.end.health.borrow());
         run.stop.cancel();
         run.task.await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! The mapping at work: events in, messages out, until every driver is gone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -28,6 +28,8 @@ pub struct Mapper {
     batch: VecDeque<LinkEvent>,
     /// The reading on its way north: who takes it, and when it was taken.
     in_hand: Option<(Route, SystemTime)>,
+    /// The devices that answer, by what their drivers have said of them: as many as there are at most.
+    alive: BTreeSet<(LinkId, DeviceId)>,
     /// Readings that uplinks did not get. When the gateway stops while a queue has no room, it
     /// will have none for what is behind either, so from the first on they are only counted.
     lost: Vec<(Route, Overrun)>,
@@ -45,7 +47,7 @@ impl Mapper {
     ) -> Self {
         let links = links.into_iter().map(|facts| (facts.link.clone(), north.routes(facts))).collect();
         let (batch, in_hand, lost) = (VecDeque::new(), None, Vec::new());
-        Self { mapping, links, north, topics, clock, events, batch, in_hand, lost }
+        Self { mapping, links, north, topics, clock, events, batch, in_hand, alive: BTreeSet::new(), lost }
     }
 
     /// Runs until every driver is gone and nothing waits any more. An uplink that is told to block
@@ -60,10 +62,26 @@ impl Mapper {
                     Event::Reading(reading) if self.lost.is_empty() => self.carry(&link, reading).await,
                     Event::Reading(reading) => self.lose_reading(&link, &reading),
                     Event::Device { device, alive, reason } => {
+                        if alive {
+                            info!(%link, %device, "device answers");
+                        } else {
+                            warn!(%link, %device, reason, "device does not answer");
+                        }
                         self.tell(&link, &device, alive, reason.as_deref()).await;
+                        let known = (link, device);
+                        if alive {
+                            self.alive.insert(known)
+                        } else {
+                            self.alive.remove(&known)
+                        };
                     }
                 }
             }
+        }
+        // The drivers are gone, and what is retained of their devices would say `online` for ever. The
+        // links take their leave in the same words.
+        while let Some((link, device)) = self.alive.pop_first() {
+            self.tell(&link, &device, false, Some("the gateway is stopping")).await;
         }
     }
 
@@ -111,11 +129,6 @@ impl Mapper {
     }
 
     async fn tell(&self, link: &LinkId, device: &DeviceId, alive: bool, reason: Option<&str>) {
-        if alive {
-            info!(%link, %device, "device answers");
-        } else {
-            warn!(%link, %device, reason, "device does not answer");
-        }
         let Some(routes) = self.links.get(link) else { return };
         let message = health::device_message(&self.topics, device, alive, reason);
         self.north.publish(message, &To::Some(routes.device(device))).await;

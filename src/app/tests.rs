@@ -139,6 +139,60 @@ impl Driver for Quiet {
     }
 }
 
+/// A driver with three devices: one that answers, one that does not, and one that no longer does.
+struct Three(LinkId);
+
+#[async_trait]
+impl Driver for Three {
+    fn name(&self) -> &LinkId {
+        &self.0
+    }
+
+    fn kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn catalogue(&self) -> Vec<PointInfo> {
+        Vec::new()
+    }
+
+    async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
+        for (device, alive) in [("gone", true), ("gone", false), ("silent", false), ("tank", true)] {
+            port.emit(Event::Device { device: device.into(), alive, reason: None }).await;
+        }
+        port.stop().cancelled().await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_answered_is_told_offline_when_the_gateway_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "gateway: gw1\nbroker: { listen: [] }\n";
+    let site = Site::decode(&tree::parse(text).root.unwrap(), &mut Context::new(dir.path(), &|_| Err("none".into())));
+    let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(Three("bus".into()))];
+    let (tap, mut shown) = mpsc::channel(64);
+    let options = Options { state_dir: dir.path().to_owned(), tap: Some(tap) };
+    let running = start_with(site.expect("a site"), drivers, options).await.unwrap();
+    let state = |message: &crate::message::Message| {
+        let payload: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        let device = message.topic.strip_prefix("gw1-sys/device/")?.to_owned();
+        Some((device, payload["state"].as_str()?.to_owned(), payload["reason"].as_str().map(str::to_owned)))
+    };
+    let mut told = Vec::new();
+    until("what the driver says of its devices", || {
+        told.extend(shown.try_recv().ok().as_ref().and_then(state));
+        told.len() == 4
+    })
+    .await;
+    running.stop().await.unwrap();
+    let mut rest = Vec::new();
+    while let Ok(message) = shown.try_recv() {
+        rest.extend(state(&message));
+    }
+    assert_eq!(rest, [("tank".into(), "offline".into(), Some("the gateway is stopping".into()))]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_health_of_each_link_is_counted_although_no_queue_has_room_for_it() {
     const QUEUES: usize = 4;

@@ -48,6 +48,16 @@ pub fn run(args: &StatusArgs) -> Result<(), Exit> {
     Err(Exit::FAILED)
 }
 
+/// How many requests a link has put, and how many of them brought no valid answer.
+fn requests(outcomes: &Json) -> (String, String) {
+    let Some(outcomes) = outcomes.as_object() else { return (String::new(), String::new()) };
+    let of = |wanted: &dyn Fn(&str) -> bool| -> u64 {
+        outcomes.iter().filter(|(outcome, _)| wanted(outcome)).filter_map(|(_, count)| count.as_u64()).sum()
+    };
+    let in_vain = of(&|outcome| !matches!(outcome, "answered" | "untold"));
+    (count(of(&|_| true)), count(in_vain))
+}
+
 /// The status for people.
 fn human(status: &Json) -> String {
     let now = status["now"].as_u64().unwrap_or_default();
@@ -59,10 +69,13 @@ fn human(status: &Json) -> String {
         time(status["since"].as_u64().unwrap_or_default()),
     )];
     let links = rows(&status["links"], |link| {
-        vec![word(&link["name"]), word(&link["state"]), ago(&link["since"], now), word(&link["reason"])]
+        let asked = requests(&link["requests"]);
+        let [name, state, reason] = ["name", "state", "reason"].map(|key| word(&link[key]));
+        let since = ago(&link["since"], now);
+        vec![name, state, since, asked.0, asked.1, reason]
     });
     if !links.is_empty() {
-        parts.push(table(&["LINK", "STATE", "SINCE", "REASON"], 2, 3, &links));
+        parts.push(table(&["LINK", "STATE", "SINCE", "REQUESTS", "IN VAIN", "REASON"], 2, 5, &links));
     }
     let uplinks = rows(&status["uplinks"], |uplink| {
         let error = &uplink["last_error"];
@@ -191,6 +204,19 @@ mod tests {
              once in 10 days; a card that stands 1,000 to 3,000 overwrites lasts 28–84 years"
         );
         assert_eq!(wear(&json!({ "over_s": 3 })), "written: 0 B a day, projected from the 3 s since the start");
+    }
+
+    #[test]
+    fn of_each_link_it_is_said_how_many_requests_were_put_and_how_many_of_them_in_vain() {
+        let said = human(&json!({ "gateway": "gw1", "links": [
+            { "name": "bus", "state": "online", "requests":
+                { "answered": 12_000, "untold": 5, "silent": 30, "damaged": 4, "unsent": 1 } },
+            { "name": "garden", "state": "online", "requests": null },
+        ] }));
+        let row = |name| said.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().collect();
+        let (bus, garden): (Vec<_>, Vec<_>) = (row("bus"), row("garden"));
+        assert_eq!(bus, ["bus", "online", "12,040", "35"]);
+        assert_eq!(garden, ["garden", "online"]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub fn names(root: &Node) -> Vec<Problem> {
     let devices =
         links.iter().flat_map(|link| link.devices().iter().map(move |entry| (entry, link.device_path(entry))));
     twice("device", devices, &mut problems);
+    port_twice(&links, &mut problems);
     for link in &links {
         taken_by_a_node(link, &links, &mut problems);
     }
@@ -154,6 +155,28 @@ fn twice<'n>(kind: &str, entries: impl Iterator<Item = (&'n Entry, String)>, pro
             }),
             None => {
                 seen.insert(&entry.key, (entry.key_span, path));
+            }
+        }
+    }
+}
+
+/// A serial port is opened by one link alone; the second would wait for it for ever.
+fn port_twice(links: &[Link], problems: &mut Vec<Problem>) {
+    let mut ports: Vec<_> = links.iter().filter_map(|link| Some((link, link.entry.value.get("serial")?))).collect();
+    ports.sort_by_key(|(_, port)| port.key_span);
+    let mut seen: HashMap<&str, String> = HashMap::new();
+    for (link, port) in ports {
+        let Some(text) = port.value.text().filter(|_| !port.value.is_null()) else { continue };
+        match seen.get(text) {
+            Some(first) => problems.push(Problem {
+                severity: Severity::Mistake,
+                span: port.value.span,
+                path: format!("{}.serial", link.path()),
+                message: format!("{first} has this port already"),
+                help: Some("devices on one bus stand under one link".into()),
+            }),
+            None => {
+                seen.insert(text, link.path());
             }
         }
     }

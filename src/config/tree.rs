@@ -238,10 +238,12 @@ fn syntax_problem(text: &str, error: &ScanError) -> Problem {
     let indent = &source[..source.len() - source.trim_start().len()];
     if indent.contains('\t') {
         found.help("indent with spaces, not with tabs");
+    } else if source.contains(":\t") {
+        found.help("a blank follows the colon, not a tab");
     } else if source.contains("${") {
         found.help("put `${…}` in quotes: \"${file:name}\"");
     } else if error.info().starts_with("mapping values are not allowed") {
-        found.help("text with a colon and a blank in it stands in quotes");
+        found.help("text with a colon and a blank in it, or a colon at its end, stands in quotes");
     }
     found
 }

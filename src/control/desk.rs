@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
+use wharf_contract::port::{Outcome, Traffic};
 use wharf_contract::settings::suggestion;
 use wharf_contract::{Health, LinkId};
 
@@ -34,7 +35,7 @@ pub struct Desk {
 }
 
 struct Parts {
-    links: Vec<(LinkId, Watched<Health>)>,
+    links: Vec<(LinkId, Watched<Health>, Traffic)>,
     uplinks: Vec<Uplink>,
 }
 
@@ -51,7 +52,7 @@ impl Desk {
         gateway: &str,
         state_dir: &Path,
         started: Instant,
-        links: Vec<(LinkId, watch::Receiver<Health>)>,
+        links: Vec<(LinkId, watch::Receiver<Health>, Traffic)>,
         uplinks: Vec<(UplinkEnd, Queue)>,
         field: Field,
     ) -> Self {
@@ -62,7 +63,7 @@ impl Desk {
             rates: Rates::default(),
         });
         let parts = Parts {
-            links: links.into_iter().map(|(link, health)| (link, Watched::new(health))).collect(),
+            links: links.into_iter().map(|(link, health, traffic)| (link, Watched::new(health), traffic)).collect(),
             uplinks: uplinks.collect(),
         };
         Self { gateway: gateway.to_owned(), state_dir: state_dir.to_owned(), started, parts: Mutex::new(parts), field }
@@ -71,7 +72,7 @@ impl Desk {
     /// Takes note of how things are: for the rates, and for since when. About once a second.
     pub fn sample(&self) {
         let mut parts = self.parts();
-        for (_, health) in &mut parts.links {
+        for (_, health, _) in &mut parts.links {
             health.look();
         }
         for uplink in &mut parts.uplinks {
@@ -101,7 +102,8 @@ impl Desk {
     pub fn status(&self) -> Json {
         let now = Instant::now();
         let mut parts = self.parts();
-        let links: Vec<Json> = parts.links.iter_mut().map(|(link, health)| link_json(link, health, now)).collect();
+        let link = |(link, health, traffic): &mut _| link_json(link, health, traffic, now);
+        let links: Vec<Json> = parts.links.iter_mut().map(link).collect();
         let uplinks: Vec<Json> = parts.uplinks.iter_mut().map(|uplink| uplink.look(now)).collect();
         let written = parts.uplinks.iter().map(|uplink| uplink.queue.counters().device_bytes).sum();
         drop(parts);
@@ -166,9 +168,19 @@ impl Uplink {
     }
 }
 
-fn link_json(link: &LinkId, health: &mut Watched<Health>, now: Instant) -> Json {
+fn link_json(link: &LinkId, health: &mut Watched<Health>, traffic: &Traffic, now: Instant) -> Json {
     let (health, since) = health.look();
-    json!({ "name": link.as_str(), "state": health.as_str(), "since": wall(since, now), "reason": health.reason() })
+    let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), traffic.of(outcome).into()));
+    let outcomes: serde_json::Map<String, Json> = outcomes.collect();
+    // A driver that only listens has asked for nothing.
+    let requests = (traffic.requests() > 0).then_some(outcomes);
+    json!({
+        "name": link.as_str(),
+        "state": health.as_str(),
+        "since": wall(since, now),
+        "reason": health.reason(),
+        "requests": requests,
+    })
 }
 
 fn queue_json(counters: &queue::Counters) -> Json {

@@ -50,6 +50,17 @@ pub fn render(status: &Json) -> String {
     page.each("wharf_link_up", "gauge", "1 while the link is online.", &status["links"], "link", |link| {
         Some(flag(matches!(link["state"].as_str(), Some("online" | "degraded"))))
     });
+    let requests = list(&status["links"]).iter().flat_map(|link| {
+        let outcomes = link["requests"].as_object().into_iter().flatten();
+        outcomes
+            .map(|(outcome, count)| (Labels(vec![("link", text(&link["name"])), ("outcome", outcome)]), count.as_f64()))
+    });
+    page.metric(
+        "wharf_link_requests_total",
+        "counter",
+        "Requests put to devices since the start, by how they ended.",
+        requests,
+    );
     uplinks(&mut page, &status["uplinks"]);
     let disk = status["wear"]["disk_bytes"].as_f64();
     page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);
@@ -189,7 +200,7 @@ mod tests {
     fn a_status_becomes_samples_with_help_and_type() {
         let text = render(&json!({
             "gateway": "gw1", "version": "9.9", "since": 1_795_219_869_500_u64,
-            "links": [{ "name": "garden", "state": "degraded" }, { "name": "bus", "state": "offline" }],
+            "links": [{ "name": "garden", "state": "degraded" }, { "name": "bus", "state": "offline", "requests": { "answered": 7, "silent": 2 } }],
             "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "aside": 2, "queue": {
                 "blocking": true, "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
             }}],
@@ -200,6 +211,8 @@ mod tests {
             "wharf_start_time_seconds 1795219869.5",
             "wharf_link_up{link=\"garden\"} 1",
             "wharf_link_up{link=\"bus\"} 0",
+            "wharf_link_requests_total{link=\"bus\",outcome=\"answered\"} 7",
+            "wharf_link_requests_total{link=\"bus\",outcome=\"silent\"} 2",
             "wharf_uplink_in_flight{uplink=\"central\"} 7",
             "wharf_uplink_aside{uplink=\"central\"} 2",
             "wharf_queue_blocking{uplink=\"central\"} 1",

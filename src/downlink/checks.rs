@@ -116,12 +116,14 @@ impl Downlink {
         let (order, values) = match target {
             Target::Read(_) => (Order::read(&incoming.payload), Vec::new()),
             Target::Write { .. } => {
-                let order = Order::write(&incoming.payload)?;
+                let order =
+                    Order::write(&incoming.payload).inspect_err(|_| reply.id = Order::id_in(&incoming.payload))?;
                 reply.requested = order.value.as_ref().map(Value::to_json);
                 (order, Vec::new())
             }
             Target::Many(_) => {
-                let ManyOrder { values, order } = ManyOrder::parse(&incoming.payload)?;
+                let ManyOrder { values, order } =
+                    ManyOrder::parse(&incoming.payload).inspect_err(|_| reply.id = Order::id_in(&incoming.payload))?;
                 let object = values.iter().map(|(point, value)| (point.clone(), value.to_json())).collect();
                 reply.requested = Some(Json::Object(object));
                 (order, values)

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use wharf_contract::{Action, Answer, Command, CommandError, DeviceId, FailSafe, LinkId, PointId, PortEnd};
 
 use super::answer::{Outcome, ReplyTo};
@@ -151,12 +151,22 @@ impl Guard {
         let (topics, north, deadline) = (&self.topics, &self.north, now + self.deadline);
         let writes = self.points.iter_mut().filter(|point| due(point)).map(|point| async move {
             let away = now.saturating_duration_since(since).as_secs();
-            warn!(link = %point.link, device = %point.device, point = %point.point, value = %point.rule.write,
-                away_secs = away, "every uplink is away: writing the fail-safe value");
-            let answer = point.write(deadline).await;
             let first = point.state == State::Waiting;
-            if let Err(error) = &answer {
-                warn!(device = %point.device, point = %point.point, %error, "the fail-safe value could not be written");
+            if first {
+                warn!(link = %point.link, device = %point.device, point = %point.point, value = %point.rule.write,
+                    away_secs = away, "every uplink is away: writing the fail-safe value");
+            }
+            let answer = point.write(deadline).await;
+            match &answer {
+                Err(error) if first => {
+                    warn!(device = %point.device, point = %point.point, %error, again_secs = AGAIN.as_secs(),
+                        "the fail-safe value could not be written; it is tried again and again");
+                }
+                Err(error) => debug!(device = %point.device, point = %point.point, %error, "the fail-safe value could not be written"),
+                Ok(_) if !first => {
+                    warn!(device = %point.device, point = %point.point, away_secs = away, "the fail-safe value is written at last");
+                }
+                Ok(_) => {}
             }
             point.state = if answer.is_ok() { State::Done } else { State::Again(Instant::now() + AGAIN) };
             // What fails over and over is told once.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use wharf_contract::Value;
-use wharf_contract::settings::parse_duration;
+use wharf_contract::settings::{parse_duration, suggest};
 
 /// The largest payload of a command, in bytes.
 const LARGEST: usize = 4096;
@@ -49,7 +49,11 @@ impl ManyOrder {
         if text.is_empty() {
             return Err(OrderError::Empty);
         }
-        let Ok(Json::Object(object)) = serde_json::from_str(text) else { return Err(OrderError::NotMany) };
+        let object = match serde_json::from_str(text) {
+            Ok(Json::Object(object)) => object,
+            Err(error) if text.starts_with('{') => return Err(OrderError::NotJson(error.to_string())),
+            _ => return Err(OrderError::NotMany),
+        };
         // No point holds an object, so a point that is called `values` is told from this.
         let (values, order) = match object.get("values") {
             Some(Json::Object(values)) => (values, Order::about(&object)?),
@@ -78,6 +82,9 @@ pub enum OrderError {
     /// No payload.
     #[error("the payload is empty: send the value, or {{\"value\": …}}")]
     Empty,
+    /// Something that begins like an object.
+    #[error("the payload begins like JSON but is none: {0}; such a text is sent as {{\"value\": \"…\"}}")]
+    NotJson(String),
     /// Several values that are not in an object.
     #[error("several points are written with an object: {{\"setpoint\": 21, \"mode\": 2}}")]
     NotMany,
@@ -90,6 +97,9 @@ pub enum OrderError {
     /// An expiry that cannot be read.
     #[error("`expires` is a time such as \"30s\", or milliseconds since 1970")]
     Expires,
+    /// A key that was probably meant to limit the time.
+    #[error("`{0}` is not known: did you mean `expires`?")]
+    MeantExpires(String),
     /// A time of sending that cannot be read.
     #[error("`ts` is milliseconds since 1970")]
     Sent,
@@ -115,6 +125,8 @@ impl Order {
                 let value = Some(value_of(&json).ok_or(OrderError::NoSuchValue)?);
                 Ok(Self { value, ..Self::default() })
             }
+            // A slip of the pen in JSON must not end as text on a display.
+            Err(error) if text.starts_with('{') => Err(OrderError::NotJson(error.to_string())),
             // Not JSON, so it is text as it stands: `on`, `open`, `55.7,13.0,18`.
             Err(_) => Ok(Self { value: Some(Value::Text(text.to_owned())), ..Self::default() }),
         }
@@ -143,13 +155,21 @@ impl Order {
         (!left.is_zero()).then_some(left)
     }
 
+    /// The id in a payload that is no command otherwise, so that its refusal can be told apart.
+    pub fn id_in(payload: &Bytes) -> Option<Json> {
+        match serde_json::from_str(text(payload).ok()?) {
+            Ok(Json::Object(object)) => id_of(&object).ok()?,
+            _ => None,
+        }
+    }
+
     fn about(object: &serde_json::Map<String, Json>) -> Result<Self, OrderError> {
-        let id = match object.get("id") {
-            None | Some(Json::Null) => None,
-            Some(id @ Json::Number(_)) => Some(id.clone()),
-            Some(Json::String(text)) if text.len() <= LONGEST_ID => Some(Json::from(text.as_str())),
-            Some(_) => return Err(OrderError::Id),
-        };
+        let id = id_of(object)?;
+        // Other unknown keys do no harm. A limit that does not count would.
+        let misspelt = |key: &&String| *key != "expires" && suggest(key, ["expires"]).is_some();
+        if let Some(key) = object.keys().find(misspelt) {
+            return Err(OrderError::MeantExpires(key.clone()));
+        }
         let sent = match object.get("ts") {
             None | Some(Json::Null) => None,
             Some(ts) => Some(moment(ts).ok_or(OrderError::Sent)?),
@@ -163,6 +183,15 @@ impl Order {
             Some(at) => Some(Expires::At(moment(at).ok_or(OrderError::Expires)?)),
         };
         Ok(Self { value: None, id, expires })
+    }
+}
+
+fn id_of(object: &serde_json::Map<String, Json>) -> Result<Option<Json>, OrderError> {
+    match object.get("id") {
+        None | Some(Json::Null) => Ok(None),
+        Some(id @ Json::Number(_)) => Ok(Some(id.clone())),
+        Some(Json::String(text)) if text.len() <= LONGEST_ID => Ok(Some(Json::from(text.as_str()))),
+        Some(_) => Err(OrderError::Id),
     }
 }
 
@@ -204,6 +233,36 @@ mod tests {
 
     fn write(payload: &str) -> Result<Order, OrderError> {
         Order::write(&Bytes::copy_from_slice(payload.as_bytes()))
+    }
+
+    #[test]
+    fn a_slip_in_json_is_no_text_for_a_display() {
+        let check = |payload: &str| {
+            let error = write(payload).unwrap_err();
+            assert!(matches!(error, OrderError::NotJson(_)), "{error}");
+            assert_eq!(ManyOrder::parse(&Bytes::copy_from_slice(payload.as_bytes())).unwrap_err(), error);
+        };
+        check("{\"value\": 21, \"id\": \"a\",}");
+        check("{value: 21}");
+        assert_eq!(write("{\"value\": \"{x\"}").unwrap().value, Some(Value::Text("{x".into())));
+    }
+
+    #[test]
+    fn a_limit_that_would_not_count_is_refused() {
+        for key in ["expire", "expiry", "Expires", "expires_in"] {
+            let payload = format!("{{\"value\": 21, \"{key}\": \"30s\"}}");
+            assert_eq!(write(&payload), Err(OrderError::MeantExpires(key.into())), "{key}");
+        }
+        assert!(write("{\"value\": 21, \"source\": \"panel\"}").is_ok());
+    }
+
+    #[test]
+    fn an_id_is_found_in_what_is_no_command_otherwise() {
+        let id = |payload: &str| Order::id_in(&Bytes::copy_from_slice(payload.as_bytes()));
+        assert_eq!(id("{\"val\": 21, \"id\": \"a4\"}"), Some(Json::from("a4")));
+        assert_eq!(id("{\"value\": 1, \"expires\": \"30\", \"id\": 6}"), Some(Json::from(6)));
+        assert_eq!(id("{\"id\": [1]}"), None);
+        assert_eq!(id("21"), None);
     }
 
     #[test]

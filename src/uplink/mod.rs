@@ -355,7 +355,7 @@ mod tests {
     use super::*;
     use crate::queue::Settings;
 
-    fn uplink(dir: &std::path::Path) -> Uplink {
+    pub fn uplink(dir: &std::path::Path) -> Uplink {
         let topics = Topics::new("gw1");
         let second = Duration::from_secs(1);
         Uplink {

@@ -4,9 +4,11 @@
 //! they find too large. Such a message must not hold the queue for ever. But networks close
 //! connections as well, and that must never cost a message. So nothing is given up on suspicion:
 //!
-//! 1. A message that was under way each of the last three times a connection broke is a
-//!    **suspect**. From then on messages go one at a time, until the suspects are acknowledged or
-//!    a connection breaks with just one message under way. That one is **accused**.
+//! 1. What is under way when a connection breaks is **suspect** until it is acknowledged; after the
+//!    next break, only what was under way again. But connections do not all begin with the same
+//!    messages, so if nothing was, what is under way now joins the others. From the third break on
+//!    messages go one at a time, until the suspects are acknowledged or a connection breaks with
+//!    just one message under way. That one is **accused**.
 //! 2. An accused message is set aside, and so is what follows on its topic; what there is no room
 //!    for is passed over, and read from the queue again when the topic is settled. The rest goes on.
 //! 3. When twenty others were acknowledged without a break, that is a **strike**: the connection
@@ -28,7 +30,8 @@ use tokio::time::Instant;
 use super::refusals::GivenUp;
 use crate::queue::Seq;
 
-/// Breaks with the same message under way that make it a suspect; once somebody is accused, one.
+/// Breaks, with some suspect unacknowledged from each to the next, after which messages go one at a
+/// time; once somebody is accused, one is enough.
 const BREAKS: u32 = 3;
 /// Messages that have to be acknowledged in a row to show that the connection holds: at first, and
 /// how many more after each trial.
@@ -239,8 +242,18 @@ impl Poison {
         }
         let under_way: BTreeSet<Seq> = under_way.iter().map(|seen| seen.message.seq).collect();
         let still: BTreeSet<Seq> = self.suspects.intersection(&under_way).copied().collect();
-        self.breaks = if still.is_empty() { 1 } else { self.breaks + 1 };
-        self.suspects = if still.is_empty() { under_way } else { still };
+        if !still.is_empty() {
+            self.suspects = still;
+            self.breaks += 1;
+        } else if self.careful() {
+            self.suspects = under_way;
+            self.breaks = 1;
+        } else {
+            // They are the first; or the lanes were read in another order this time, and the others
+            // did not get their turn. They come to three windows at most: then we are careful.
+            self.suspects.extend(under_way);
+            self.breaks += 1;
+        }
     }
 
     /// The connection ended, and no message can be blamed.

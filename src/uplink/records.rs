@@ -250,6 +250,13 @@ impl<'u> Records<'u> {
 
     /// Gives what was set aside its next try.
     fn try_again(&mut self, flow: &mut Flow, now: Instant) -> Result<(), ConnectionError> {
+        // A trial waits until it is alone, anything else for room.
+        let may_go = flow.room() > 0 && (flow.trying.is_none() || flow.window.is_empty());
+        if let Some(record) = may_go.then(|| flow.again.ready.pop_front()).flatten() {
+            self.publish(flow, record, now)?;
+        }
+        // Only now, so that one that is not published after all makes room for the next at once: it
+        // leaves nothing under way that would wake us.
         let is_free = flow.again.ready.is_empty() && flow.again.reading.is_none();
         if is_free && flow.trying.is_none() && !self.poison.in_session() {
             let due = match self.poison.trial(now, self.is_idle(flow)) {
@@ -264,12 +271,7 @@ impl<'u> Records<'u> {
                 flow.again.read_on(&self.uplink.queue);
             }
         }
-        // A trial waits until it is alone, anything else for room.
-        let may_go = flow.room() > 0 && (flow.trying.is_none() || flow.window.is_empty());
-        match may_go.then(|| flow.again.ready.pop_front()).flatten() {
-            Some(record) => self.publish(flow, record, now),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether a message may go, given who is suspected. If not, it is taken care of.
@@ -400,3 +402,6 @@ fn seen(record: UnderWay) -> Seen {
 fn epoch_ms(time: SystemTime) -> u128 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,43 @@ modbus:
 }
 
 #[test]
+fn the_status_tells_of_each_link_what_became_of_its_requests() {
+    let slave = Slave::start();
+    let site = Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:1\" }} }}
+broker: {{ listen: [] }}
+modbus:
+  boiler-room:
+    tcp: 127.0.0.1:{}
+    every: 100ms
+    timeout: 200ms
+    devices:
+      tank: {{ unit: 7, points: {{ voltage: {{ holding: 100, type: f32 }} }} }}
+  attic:
+    tcp: 127.0.0.1:1
+    devices:
+      fan: {{ unit: 1, points: {{ speed: {{ holding: 0 }} }} }}
+",
+        slave.port
+    ));
+    let _gateway = site.run();
+    let links = wait_for("the link to have asked", PATIENCE, || {
+        let output = site.wharf(&["status"], &["--json"]);
+        let asked = |status: &serde_json::Value| {
+            let links = status["links"].as_array()?;
+            links.iter().find(|link| link["requests"]["answered"].as_u64() >= Some(5)).map(|_| links.clone())
+        };
+        if output.code == 0 { asked(&output.json()) } else { None }
+    });
+    let of = |name: &str| links.iter().find(|link| link["name"] == name).unwrap()["requests"].clone();
+    assert_eq!(of("boiler-room")["damaged"], 0);
+    assert!(of("attic").is_null(), "where there is no connection nothing was asked: {links:?}");
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    assert!(metrics.contains("wharf_link_requests_total{link=\"boiler-room\",outcome=\"answered\"} "), "{metrics}");
+}
+
+#[test]
 fn a_device_that_never_answers_does_not_delay_its_neighbours() {
     let broker = Mosquitto::start();
     let slave = Slave::start();

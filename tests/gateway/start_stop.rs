@@ -63,7 +63,7 @@ mysensors:
     ));
     let gateway = site.run();
     gateway.wait_log("uplink down");
-    gateway.wait_log("link lost");
+    gateway.wait_log("link is down");
     let (status, took) = gateway.terminate();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(5), "stopping took {took:?}");

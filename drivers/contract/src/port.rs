@@ -1,6 +1,7 @@
 //! A driver's whole world: events out, commands in, health, and the request to stop.
 
 mod handover;
+mod traffic;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Command, CommandError, DeviceId, LinkId, Reading};
 use handover::Handover;
 pub use handover::{DEVICES_KEPT, LateNews, Overrun, Overruns, PATIENCE};
+pub use traffic::{Outcome, Traffic};
 
 /// How many commands may wait for one driver; one more is answered as refused.
 pub const COMMANDS_WAITING: usize = 64;
@@ -87,6 +89,7 @@ pub struct Port {
     handover: Handover,
     commands: mpsc::Receiver<Command>,
     health: watch::Sender<Health>,
+    traffic: Traffic,
     stop: CancellationToken,
 }
 
@@ -99,6 +102,8 @@ pub struct PortEnd {
     pub health: watch::Receiver<Health>,
     /// The readings that were dropped because the gateway was behind.
     pub overruns: Overruns,
+    /// What the driver asks on its link, and what comes of it.
+    pub traffic: Traffic,
 }
 
 impl Port {
@@ -108,8 +113,9 @@ impl Port {
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (health, health_seen) = watch::channel(Health::Connecting);
         let handover = Handover::new(link, events);
-        let end = PortEnd { commands: command_sender, health: health_seen, overruns: handover.overruns() };
-        (Self { handover, commands, health, stop }, end)
+        let (traffic, overruns) = (Traffic::default(), handover.overruns());
+        let end = PortEnd { commands: command_sender, health: health_seen, overruns, traffic: traffic.clone() };
+        (Self { handover, commands, health, traffic, stop }, end)
     }
 
     /// The link this port belongs to.
@@ -172,6 +178,16 @@ impl Port {
             *current = health;
             changed
         });
+    }
+
+    /// How the link is, by what was said of it last.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Where the driver counts what it asks. It outlives the session.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// The request to stop: `port.stop().cancelled().await`.

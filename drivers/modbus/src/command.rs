@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use wharf_contract::{Action, Command, CommandError, Done, Port, Value};
 
-use crate::line::Fault;
+use crate::line::{Fault, Limits};
 use crate::pdu::Request;
 use crate::session::Session;
 use crate::value::Raw;
@@ -87,7 +87,10 @@ impl Session<'_> {
         if Instant::now() >= deadline {
             return Err(CommandError::Expired);
         }
-        self.line.exchange(unit_id, pdu, self.link.timeout).await.map_err(|fault| in_answer(&fault))
+        self.line
+            .exchange(unit_id, pdu, Limits { timeout: self.link.timeout, send_by: Some(deadline) })
+            .await
+            .map_err(|fault| in_answer(&fault))
     }
 
     /// Makes the line ready for a write. A write is never asked twice, so a connection that may have
@@ -109,6 +112,8 @@ impl Session<'_> {
     async fn carry_out(&mut self, mut run: Run, port: &Port) {
         let Some(first) = run.orders.first() else { return };
         let device = first.device;
+        // Getting ready was quick or it was not: what is sent too late is not sent at all.
+        let send_by = run.orders.iter().map(Order::deadline).min();
         match &first.task {
             Task::Read => {
                 for order in run.orders {
@@ -118,16 +123,14 @@ impl Session<'_> {
             }
             Task::Write { what: What::Part(mask), .. } => {
                 let (mask, address) = (*mask, first.start);
-                let outcome = self.write_part(device, address, mask, port).await;
+                let outcome = self.write_part(device, address, mask, send_by, port).await;
                 self.answer_writes(run.orders, outcome.map(|()| None), port).await;
             }
             Task::Write { .. } => {
                 let (start, raw) = (run.span().0, run.raw());
-                let outcome = self.write_whole(device, start, &raw, port).await;
+                let outcome = self.write_whole(device, start, &raw, send_by, port).await;
                 match outcome {
-                    Err(Fault::Refused { reason, about_request })
-                        if run.orders.len() > 1 && (about_request || is_unknown_function(&reason)) =>
-                    {
+                    Err(fault) if run.orders.len() > 1 && (fault.is_about_request() || fault.is_unknown_function()) => {
                         self.orders.one_by_one(run);
                     }
                     outcome => {
@@ -149,7 +152,13 @@ impl Session<'_> {
 
     /// Notes what an exchange for a command says about the device. If it is silent, those who wait
     /// behind are answered without asking it, so that it does not cost its neighbours a timeout each.
+    ///
+    /// What a command takes is not counted as its device's share of the link: commands have every other
+    /// turn at most, and whoever is commanded is to be seen obeying, so it is read as often as the others.
     async fn learn_of_command(&mut self, device: usize, fault: Option<&Fault>, begin: Instant, port: &Port) {
+        if matches!(fault, Some(Fault::Expired)) {
+            return;
+        }
         self.learn(device, fault, begin, port).await;
         let now = Instant::now();
         let in_vain = matches!(fault, Some(Fault::Silent(_) | Fault::Absent(_)));
@@ -157,35 +166,48 @@ impl Session<'_> {
     }
 
     /// One request for whole bits or registers. Returns what the device confirmed.
-    async fn write_whole(&mut self, device: usize, start: u16, raw: &Raw, port: &Port) -> Result<Raw, Fault> {
+    async fn write_whole(
+        &mut self,
+        device: usize,
+        start: u16,
+        raw: &Raw,
+        send_by: Option<Instant>,
+        port: &Port,
+    ) -> Result<Raw, Fault> {
         let spec = &self.link.devices[device];
         let begin = Instant::now();
         if spec.broadcast {
             // On a serial port nobody is waited for. Where a gateway in between answers, that is taken;
             // where nobody does, as it should be, everyone has had the time to act.
-            return match self.line.write(spec.unit_id, start, raw, TURNAROUND).await {
+            return match self.line.write(spec.unit_id, start, raw, Limits { timeout: TURNAROUND, send_by }).await {
                 Err(Fault::Silent(_)) => Ok(raw.clone()),
                 outcome => outcome,
             };
         }
-        let outcome = self.line.write(spec.unit_id, start, raw, self.timeout(device)).await;
+        let outcome =
+            self.line.write(spec.unit_id, start, raw, Limits { timeout: self.timeout(device), send_by }).await;
         self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
         outcome
     }
 
     /// Changes a part of a register: by function 22, or by reading and writing it where the device
     /// lacks that. Then what changes in the register between the two is lost.
-    async fn write_part(&mut self, device: usize, address: u16, mask: Mask, port: &Port) -> Result<(), Fault> {
+    async fn write_part(
+        &mut self,
+        device: usize,
+        address: u16,
+        mask: Mask,
+        send_by: Option<Instant>,
+        port: &Port,
+    ) -> Result<(), Fault> {
         let (unit_id, timeout) = (self.link.devices[device].unit_id, self.timeout(device));
         if !self.obedience[device].without_mask {
             let request = Request::MaskWrite { address, and: mask.and, or: mask.or };
             let begin = Instant::now();
-            let outcome = self.line.ask(unit_id, &request, timeout).await;
+            let outcome = self.line.ask(unit_id, &request, Limits { timeout, send_by }).await;
             self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
             match outcome {
-                Err(Fault::Refused { reason, .. }) if is_unknown_function(&reason) => {
-                    self.obedience[device].without_mask = true;
-                }
+                Err(fault) if fault.is_unknown_function() => self.obedience[device].without_mask = true,
                 outcome => return outcome.map(drop),
             }
         }
@@ -195,11 +217,9 @@ impl Session<'_> {
         let Raw::Registers(held) = held? else { return Err(Fault::Broken("bits came for a register".into())) };
         let Some(held) = held.first() else { return Err(Fault::Broken("nothing came for a register".into())) };
         let fresh = Raw::Registers(vec![mask.apply(*held)]);
-        match self.write_whole(device, address, &fresh, port).await? {
+        match self.write_whole(device, address, &fresh, send_by, port).await? {
             confirmed if confirmed == fresh => Ok(()),
-            confirmed => {
-                Err(Fault::Refused { reason: format!("the device holds {confirmed:?}"), about_request: false })
-            }
+            confirmed => Err(Fault::Refused { reason: format!("the device holds {confirmed:?}"), exception: None }),
         }
     }
 
@@ -257,9 +277,9 @@ impl Session<'_> {
     /// `None` if they are to be read one by one.
     async fn read_back(&mut self, orders: &[Order], port: &Port) -> Option<(Raw, SystemTime)> {
         let verified = orders.iter().filter(|order| matches!(order.task, Task::Write { verify: true, .. })).count();
-        let (first, most) = (orders.first()?, if orders.first()?.table.is_bits() { 2000 } else { 125 });
+        let first = orders.first()?;
         let count = orders.iter().map(|order| order.count).sum();
-        if verified < 2 || count > most {
+        if verified < 2 {
             return None;
         }
         let (device, begin) = (first.device, Instant::now());
@@ -296,15 +316,12 @@ fn answer_all(run: Run, error: &CommandError) {
     run.orders.into_iter().for_each(|order| order.answer(Err(error.clone())));
 }
 
-/// Whether the device said that it does not have the function, which means that it did nothing.
-fn is_unknown_function(reason: &str) -> bool {
-    reason.contains("(exception 1)")
-}
-
 fn in_answer(fault: &Fault) -> CommandError {
     let reason = fault.reason().to_owned();
     match fault {
         Fault::Refused { .. } => CommandError::Refused(reason),
+        Fault::Unsent(_) => CommandError::NotSent(reason),
+        Fault::Expired => CommandError::Expired,
         Fault::Absent(_) | Fault::Silent(_) | Fault::Broken(_) => CommandError::NoAnswer(reason),
     }
 }

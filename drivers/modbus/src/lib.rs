@@ -122,7 +122,7 @@ fn build_point(
         memory: Default::default(),
         every: point.every.or(device.every).unwrap_or(link.every).get(),
         unit: point.unit.as_deref().map(Unit::from),
-        write: point.write.as_ref().map(WriteRule::from),
+        write: point.write.as_ref().map(|write| Box::new(WriteRule::from(write))),
     }
 }
 
@@ -143,7 +143,7 @@ impl Driver for Modbus {
             point: point.name.clone(),
             unit: point.unit.clone(),
             labels: wharf_contract::Labels::NONE,
-            write: point.write.clone(),
+            write: point.write.as_deref().cloned(),
         };
         points.map(info).collect()
     }

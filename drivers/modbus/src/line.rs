@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{self, Instant, sleep, sleep_until};
 use wharf_contract::DriverError;
+use wharf_contract::port::{Outcome, Traffic};
 
 use crate::decode::Raw;
 use crate::link::{Link, Table};
 use crate::pdu::{self, Answer, BadAnswer, Request};
 use crate::wire::{Dialer, Opened, Wire};
 
-pub(crate) use crate::wire::Fault;
+pub(crate) use crate::wire::{Fault, Limits};
 
 /// A connection that was idle for this long may be closed at the other side.
 const STALE: Duration = Duration::from_secs(15);
@@ -71,6 +72,7 @@ pub(crate) struct Line {
     /// Whether anything was answered over this connection; and whether nothing was, though it was asked.
     answered: bool,
     fruitless: bool,
+    traffic: Traffic,
 }
 
 impl Line {
@@ -88,7 +90,13 @@ impl Line {
             resting: false,
             answered: false,
             fruitless: false,
+            traffic: Traffic::default(),
         }
+    }
+
+    /// Counts what is asked there.
+    pub(crate) fn counting(self, traffic: Traffic) -> Self {
+        Self { traffic, ..self }
     }
 
     /// Whether the other side may have closed the connection without our knowing, and a new one is to be
@@ -135,7 +143,7 @@ impl Line {
         table: Table,
         start: u16,
         count: u16,
-        timeout: Duration,
+        limits: impl Into<Limits>,
     ) -> Result<Raw, Fault> {
         let request = match table {
             Table::Coil => Request::ReadCoils { start, count },
@@ -143,7 +151,7 @@ impl Line {
             Table::Holding => Request::ReadHolding { start, count },
             Table::Input => Request::ReadInput { start, count },
         };
-        match self.ask(unit_id, &request, timeout).await? {
+        match self.ask(unit_id, &request, limits).await? {
             Answer::Bits(bits) => Ok(Raw::Bits(bits)),
             Answer::Registers(registers) => Ok(Raw::Registers(registers)),
             _ => Err(Fault::not_sent("nobody answers a request to all units")),
@@ -152,7 +160,13 @@ impl Line {
 
     /// Writes bits or registers, one or several, each by the function made for it. Returns what the
     /// device confirmed: some answer a single write with what they hold now, not with an echo.
-    pub(crate) async fn write(&mut self, unit_id: u8, start: u16, raw: &Raw, timeout: Duration) -> Result<Raw, Fault> {
+    pub(crate) async fn write(
+        &mut self,
+        unit_id: u8,
+        start: u16,
+        raw: &Raw,
+        limits: impl Into<Limits>,
+    ) -> Result<Raw, Fault> {
         let request = match raw {
             Raw::Bits(bits) => match bits[..] {
                 [on] => Request::WriteCoil { address: start, on },
@@ -163,7 +177,7 @@ impl Line {
                 _ => Request::WriteRegisters { start, values: words.clone() },
             },
         };
-        match self.ask(unit_id, &request, timeout).await? {
+        match self.ask(unit_id, &request, limits).await? {
             Answer::Bits(bits) => Ok(Raw::Bits(bits)),
             Answer::Registers(registers) => Ok(Raw::Registers(registers)),
             Answer::Written | Answer::Identification(_) | Answer::Raw(_) => Ok(raw.clone()),
@@ -175,13 +189,29 @@ impl Line {
     ///
     /// # Errors
     /// Why there is no answer. A request that the protocol does not allow is not sent.
-    pub(crate) async fn ask(&mut self, unit_id: u8, request: &Request, timeout: Duration) -> Result<Answer, Fault> {
+    pub(crate) async fn ask(
+        &mut self,
+        unit_id: u8,
+        request: &Request,
+        limits: impl Into<Limits>,
+    ) -> Result<Answer, Fault> {
         request.check().map_err(Fault::not_sent)?;
-        let answer = self.exchange(unit_id, &request.encode(), timeout).await?;
+        let outcome = self.put(unit_id, &request.encode(), limits.into()).await;
+        let outcome = outcome.and_then(|answer| self.understand(request, &answer));
+        let way = match &outcome {
+            Ok(Answer::Written) if unit_id == 0 => Outcome::Untold,
+            Ok(_) => Outcome::Answered,
+            Err(fault) => way_of(fault),
+        };
+        self.traffic.count(way);
+        outcome
+    }
+
+    fn understand(&mut self, request: &Request, answer: &[u8]) -> Result<Answer, Fault> {
         if answer.is_empty() {
             return Ok(Answer::Written);
         }
-        pdu::parse(request, &answer).map_err(|bad| {
+        pdu::parse(request, answer).map_err(|bad| {
             // Whoever answers nonsense may do so again: the next request starts afresh.
             // Only a serial port stays, for a fresh one would not know which late answers to expect.
             if matches!(bad, BadAnswer::Nonsense(_)) && !matches!(self.wire, Some(Wire::Serial(_))) {
@@ -196,10 +226,30 @@ impl Line {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) async fn exchange(&mut self, unit_id: u8, pdu: &[u8], timeout: Duration) -> Result<Vec<u8>, Fault> {
-        self.make_ready(unit_id, timeout).await?;
+    pub(crate) async fn exchange(
+        &mut self,
+        unit_id: u8,
+        pdu: &[u8],
+        limits: impl Into<Limits>,
+    ) -> Result<Vec<u8>, Fault> {
+        let outcome = self.put(unit_id, pdu, limits.into()).await;
+        let way = match &outcome {
+            Ok(answer) if answer.is_empty() => Outcome::Untold,
+            Ok(_) => Outcome::Answered,
+            Err(fault) => way_of(fault),
+        };
+        self.traffic.count(way);
+        outcome
+    }
+
+    async fn put(&mut self, unit_id: u8, pdu: &[u8], limits: Limits) -> Result<Vec<u8>, Fault> {
+        self.make_ready(unit_id, limits.timeout).await?;
         let Some(wire) = &mut self.wire else { return Err(Fault::Broken("there is no connection".into())) };
-        let outcome = wire.exchange(unit_id, pdu, timeout).await;
+        // Getting ready may have taken long. A serial line looks once more when it is quiet.
+        if limits.are_over(Instant::now()) {
+            return Err(Fault::Expired);
+        }
+        let outcome = wire.exchange(unit_id, pdu, limits).await;
         self.used = Instant::now();
         self.answered |= outcome.is_ok();
         self.fruitless = !self.answered;
@@ -260,6 +310,16 @@ impl Line {
         let wire = self.wire.take()?;
         self.last_id = wire.last_id().unwrap_or(self.last_id);
         Some(wire)
+    }
+}
+
+/// How a request without a value ended, for the counts.
+fn way_of(fault: &Fault) -> Outcome {
+    match fault {
+        Fault::Refused { exception: Some(_), .. } => Outcome::Answered,
+        Fault::Refused { exception: None, .. } | Fault::Unsent(_) | Fault::Expired => Outcome::Unsent,
+        Fault::Absent(_) | Fault::Silent(_) => Outcome::Silent,
+        Fault::Broken(_) => Outcome::Damaged,
     }
 }
 

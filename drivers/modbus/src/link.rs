@@ -132,8 +132,8 @@ pub(crate) struct Point {
     /// How often it is read; never zero.
     pub(crate) every: Duration,
     pub(crate) unit: Option<Unit>,
-    /// What may be written; `None` means nothing.
-    pub(crate) write: Option<WriteRule>,
+    /// What may be written; `None` means nothing. Boxed, for most points are only read.
+    pub(crate) write: Option<Box<WriteRule>>,
 }
 
 /// The four address spaces of a device.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,8 @@ const LARGEST: u64 = 4 << 20;
 pub(crate) struct Memory {
     file: Option<PathBuf>,
     kept: Mutex<Option<Kept>>,
+    /// Whether anything was told of the devices since the gateway started.
+    introduced: AtomicBool,
 }
 
 /// What there is to know at the start of a session.
@@ -35,7 +38,13 @@ pub(crate) struct Kept {
 impl Memory {
     /// A memory that outlives the process.
     pub(crate) fn in_file(file: PathBuf) -> Self {
-        Self { file: Some(file), kept: Mutex::default() }
+        Self { file: Some(file), ..Self::default() }
+    }
+
+    /// Notes that the devices are told of. Returns whether that is for the first time since the
+    /// gateway started.
+    pub(crate) fn introduce(&self) -> bool {
+        !self.introduced.swap(true, Ordering::Relaxed)
     }
 
     /// What was learnt so far.

@@ -47,7 +47,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// Runs until the connection cannot be made any more, or the gateway stops.
 pub(crate) async fn run(link: &Link, memory: &Memory, port: &mut Port) -> Result<(), DriverError> {
     let stop = port.stop();
-    let mut session = Session::new(link, memory, stop.clone()).await;
+    let mut session = Session::new(link, memory, port).await;
     session.connect(port).await?;
     session.report(port);
     let mut obeyed_last = false;
@@ -160,14 +160,15 @@ struct Overload {
 }
 
 impl<'a> Session<'a> {
-    async fn new(link: &'a Link, memory: &'a Memory, stop: CancellationToken) -> Self {
+    async fn new(link: &'a Link, memory: &'a Memory, port: &Port) -> Self {
         let kept = memory.recall(link).await;
         let cost = kept.gauge.cost(link.cost());
         let mut holes = kept.holes.into_iter();
-        let state = |(index, device): (usize, &Device)| {
+        let mut states = Vec::with_capacity(link.devices.len());
+        for (index, device) in link.devices.iter().enumerate() {
             let search = Search::new(holes.next().unwrap_or_default());
             let blocks = plan_device(index, device, &cost, &search.holes);
-            State {
+            states.push(State {
                 breaker: Breaker::default(),
                 told: Told::new(device.points.len()),
                 reason: String::new(),
@@ -176,15 +177,16 @@ impl<'a> Session<'a> {
                 retried: 0,
                 answered: None,
                 slow: false,
-            }
-        };
-        let states: Vec<State> = link.devices.iter().enumerate().map(state).collect();
+            });
+            // A large plan takes a while, and others share the thread.
+            tokio::task::yield_now().await;
+        }
         let rhythms = |state: &State| state.blocks.iter().map(|work| work.block.every).collect();
         let now = Instant::now();
         Self {
             link,
-            line: Line::new(link),
-            stop,
+            line: Line::new(link).counting(port.traffic()),
+            stop: port.stop(),
             memory,
             schedule: Schedule::new(&states.iter().map(rhythms).collect::<Vec<_>>(), now),
             states,
@@ -204,14 +206,17 @@ impl<'a> Session<'a> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
+            // What is retained of the devices may be from before a crash. Once that is put right, a device
+            // that was never heard has nothing to lose: the link's own health tells.
+            let first = self.memory.introduce();
             for device in 0..self.states.len() {
-                // A device that was never heard has nothing to lose: the link's own health tells.
-                if self.states[device].told.was_told() {
+                if first || self.states[device].told.was_told() {
                     self.tell_silence(device, &error.to_string(), port).await;
                 }
             }
             return Err(ended(error));
         }
+        self.memory.introduce();
         Ok(())
     }
 
@@ -272,10 +277,10 @@ impl<'a> Session<'a> {
                 self.tell_block(&block, index, turn, &raw, taken_at, port).await;
                 self.look_again(device).await;
             }
-            Err(Fault::Refused { about_request: true, reason }) => self.refused(device, index, &reason, port).await,
+            Err(fault) if fault.is_about_request() => self.refused(device, index, fault.reason(), port).await,
             Err(Fault::Refused { reason, .. }) => self.tell_block_bad(&block, &reason, port).await,
             // The device's silence was told when it was noticed.
-            Err(Fault::Absent(_) | Fault::Silent(_) | Fault::Broken(_)) => {}
+            Err(Fault::Absent(_) | Fault::Silent(_) | Fault::Broken(_) | Fault::Unsent(_) | Fault::Expired) => {}
         }
     }
 
@@ -439,7 +444,9 @@ impl<'a> Session<'a> {
             }
             // A stop kept the broken exchange from being asked again, so nothing is known.
             Some(Fault::Broken(_)) if self.stop.is_cancelled() => {}
-            Some(Fault::Absent(reason) | Fault::Silent(reason) | Fault::Broken(reason)) => {
+            // The device was never asked.
+            Some(Fault::Expired) => {}
+            Some(Fault::Absent(reason) | Fault::Silent(reason) | Fault::Broken(reason) | Fault::Unsent(reason)) => {
                 let every = self.schedule.fastest(device);
                 let state = &mut self.states[device];
                 self.in_vain += usize::from(!state.breaker.is_open());

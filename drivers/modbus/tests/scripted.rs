@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wharf_contract::port::COMMANDS_WAITING;
+use wharf_contract::port::Outcome;
 use wharf_contract::{Action, Command, CommandError, DriverError, Event, Health, Quality, Value};
 
 /// One request as it came over the wire.
@@ -668,4 +669,137 @@ async fn a_device_that_hangs_up_after_every_answer_is_read_all_the_same() {
         assert_eq!((reading.quality, reading.value), (Quality::Good, Some(Value::Int(expected))));
     }
     driver.stop().await;
+}
+
+#[tokio::test]
+async fn every_request_is_counted_by_what_came_of_it() {
+    let slave = Scripted::start(|request| match (request.unit, request.pdu[0]) {
+        (1, _) => now(request.answer()),
+        (2, _) => now(request.frame(&[0x83, 4])),
+        (3, _) => Reply::Silence,
+        _ => now(request.frame(&[3, 2, 0])),
+    })
+    .await;
+    let devices = json!({ "a": device(1), "b": device(2), "c": device(3), "d": device(4) });
+    let driver = start(&impatient(slave.link("50ms", devices)));
+    let traffic = driver.end.traffic.clone();
+    let wanted = [Outcome::Answered, Outcome::Silent, Outcome::Damaged];
+    let all = async {
+        while wanted.iter().any(|outcome| traffic.of(*outcome) < 2) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("every outcome comes about");
+    assert_eq!((traffic.of(Outcome::Unsent), traffic.of(Outcome::Untold)), (0, 0));
+    driver.stop().await;
+    let mut slave = slave;
+    let mut asked = 0;
+    while slave.requests.try_recv().is_ok() {
+        asked += 1;
+    }
+    assert_eq!(traffic.requests(), asked);
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_on_disk_does_not_stop_the_polling() {
+    let slave = refusing(&[3]).await;
+    // A file stands where the folder should be.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let points = json!({
+        "a": { "holding": 0, "type": "u16", "counter": true }, "b": { "holding": 3 }, "c": { "holding": 5 },
+    });
+    let link = slave.link("20ms", json!({ "tank": { "unit": 1, "points": points } }));
+    let driver = common::driver(&link);
+    let driver = driver.remembering(file.path().join("bus.holes")).counting_in(file.path().join("bus.counters"));
+    let mut driver = common::run(driver);
+    for _ in 0..10 {
+        driver.value("tank", "a").await;
+        driver.value("tank", "c").await;
+    }
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_a_damaged_memory_is_learnt_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = "# What the devices of this link refuse to have read, as wharf found out. May be deleted.";
+    let large = format!("{first}\n{}", "tank 0123456789abcdef holding 0 65536 18446744073709551615\n".repeat(70_000));
+    let contents: [&[u8]; 5] =
+        [b"", b"\xFF\xFE\x00", b"tank level holding 0 65536 99 -1\n", first.as_bytes(), large.as_bytes()];
+    let point = json!({ "holding": 0, "type": "u16", "counter": true });
+    for content in contents {
+        let (holes, counters) = (dir.path().join("bus.holes"), dir.path().join("bus.counters"));
+        std::fs::write(&holes, content).unwrap();
+        std::fs::write(&counters, content).unwrap();
+        let slave = Scripted::start(|request| now(request.answer())).await;
+        let link = slave.link("20ms", json!({ "tank": { "unit": 1, "points": { "level": point } } }));
+        let mut driver = common::run(common::driver(&link).remembering(holes).counting_in(counters));
+        let Value::Int(first) = driver.value("tank", "level").await else { panic!("a whole number") };
+        assert!(first < 256, "{first}");
+        driver.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_the_middle_of_a_request_for_several_points_answers_each_of_them() {
+    let mut slave = Scripted::start(|request| match request.pdu[0] {
+        6 => Reply::Close(request.answer()),
+        _ => now(request.answer()),
+    })
+    .await;
+    let point = json!({ "every": "1h", "write": {} });
+    let at = |address: u16| {
+        let mut point = point.clone();
+        point["holding"] = json!(address);
+        point
+    };
+    let points = json!({ "a": at(0), "b": at(500), "c": at(1000) });
+    let driver = start(&slave.link("1h", json!({ "tank": { "unit": 1, "points": points } })));
+    slave.request().await;
+    // Whoever hangs up now is not to be reached again.
+    slave.listening.abort();
+    let answers: Vec<_> = ["a", "b", "c"]
+        .map(|point| {
+            let deadline = Instant::now() + PATIENCE;
+            let (mut command, answer) = Command::new("tank".into(), point.into(), write(5, false), deadline);
+            command.more_follow = point != "c";
+            driver.end.commands.try_send(command).expect("room for one more");
+            answer
+        })
+        .into();
+    let mut outcomes = Vec::new();
+    for answer in answers {
+        outcomes.push(timeout(PATIENCE, answer.wait()).await.expect("an answer in time"));
+    }
+    assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, Err(CommandError::Offline(_)))), "{outcomes:?}");
+    assert!(matches!(timeout(PATIENCE, driver.task).await.unwrap().unwrap(), Err(DriverError::Lost(_))));
+    let mut writes = 0;
+    while let Ok(request) = slave.requests.try_recv() {
+        writes += usize::from(request.pdu[0] == 6);
+    }
+    assert_eq!(writes, 1);
+}
+
+#[tokio::test]
+async fn behind_a_link_that_never_came_up_each_device_is_said_to_be_away_once() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let link = json!({ "tcp": format!("127.0.0.1:{nobody}"), "devices": { "tank": device(1), "well": device(2) } });
+    let gone = common::driver(&link);
+    let (events_in, mut events) = tokio::sync::mpsc::channel(64);
+    let (mut port, _end) = wharf_contract::Port::new("bus".into(), events_in, Default::default());
+    for told in [true, false] {
+        assert!(wharf_contract::Driver::run(&gone, &mut port).await.is_err());
+        let mut away = Vec::new();
+        while let Ok(event) = events.try_recv() {
+            match event.event {
+                wharf_contract::Event::Device { device, alive: false, reason: Some(_) } => {
+                    away.push(device.to_string())
+                }
+                wharf_contract::Event::Reading(reading) => assert_eq!(reading.quality, Quality::Bad),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(away, if told { vec!["tank", "well"] } else { vec![] });
+    }
 }

@@ -354,3 +354,35 @@ fn registers_beside_a_value_are_near_it_and_of_its_kind() {
     check(json!({ "holding": 0, "requires": { "1": 1, "0x1": 2 } }), &[("requires.0x1", "register 1 is here twice")]);
     check(json!({ "holding": 0, "requires": {} }), &[("requires", "expected registers with numbers, found a mapping")]);
 }
+
+#[test]
+fn on_a_serial_bus_unit_0_is_a_broadcast_or_a_mistake() {
+    let point = json!({ "holding": 0, "write": {} });
+    let link = |way: &str, device: Json| {
+        let mut link = json!({ "devices": { "all": device } });
+        link[way] = json!(if way == "serial" { "/dev/ttyUSB0" } else { "127.0.0.1:5020" });
+        decode(&link).1
+    };
+    let alone = json!({ "unit": 0, "points": { "level": point } });
+    let broadcast = json!({ "unit": 0, "broadcast": true, "points": { "level": point } });
+    for way in ["serial", "rtu_over_tcp"] {
+        let problems = link(way, alone.clone());
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(!problems[0].is_warning() && problems[0].message.contains("every device at once"), "{problems:?}");
+        assert_eq!(problems[0].path, "devices.all.unit");
+        assert_eq!(link(way, broadcast.clone()), []);
+    }
+    // Over TCP it is the device itself, for many.
+    assert_eq!(link("tcp", alone), []);
+}
+
+#[test]
+fn two_devices_with_one_unit_id_are_worth_a_warning() {
+    let device = json!({ "unit": 3, "points": { "level": { "holding": 0 } } });
+    let (settings, problems) = decode(&json!({ "tcp": "127.0.0.1:5020", "devices": {
+        "tank": device, "well": { "unit": 4, "points": { "level": { "holding": 0 } } }, "pump": device,
+    } }));
+    assert!(settings.is_some());
+    let told: Vec<_> = problems.iter().map(|p| (p.is_warning(), p.path.as_str(), p.message.as_str())).collect();
+    assert_eq!(told, [(true, "devices.pump.unit", "unit 3 is `tank` on this link already")]);
+}

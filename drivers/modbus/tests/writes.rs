@@ -406,3 +406,52 @@ async fn what_waits_in_a_session_that_ends_is_answered_as_never_sent() {
         "{rest:?}"
     );
 }
+
+#[tokio::test]
+async fn what_is_written_together_is_no_more_than_the_device_takes_at_once() {
+    let device = Device::start(Habits::default()).await;
+    let mut site = tank();
+    site["tank"]["max_registers"] = json!(2);
+    let mut driver = device.drive(site);
+    driver.value("tank", "far").await;
+    let commands = [("limit", write(5, false)), ("mode", write(1, false)), ("setpoint", write(2, false))];
+    assert_eq!(all(ask(&driver, &commands, true)).await, [done(5), done(1), done(2.0)]);
+    assert_eq!(device.written(), [(16, vec![10, 1, 20]), (16, vec![12, 0, 5])]);
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_bit_that_has_to_be_written_the_long_way_round_is_not_written_when_that_takes_too_long() {
+    let slow = Duration::from_millis(200);
+    let device = Device::start(Habits { lacks: vec![22], slow, ..Habits::default() }).await;
+    let mut driver = device.drive(json!({ "tank": { "unit": 7, "every": "1h", "points": {
+        "alarm": { "holding": 30, "bit": 3, "write": {} },
+    } } }));
+    driver.value("tank", "alarm").await;
+    // Function 22 is refused in time, and what the register holds is known too late.
+    let deadline = Instant::now() + slow + slow / 2;
+    let (command, answer) = Command::new("tank".into(), "alarm".into(), write(true, false), deadline);
+    driver.end.commands.try_send(command).unwrap();
+    let answer = timeout(PATIENCE, answer.wait()).await.expect("an answer in time");
+    assert_eq!(answer, Err(CommandError::Expired));
+    let functions: Vec<u8> = device.written().into_iter().map(|(function, _)| function).collect();
+    assert!(!functions.contains(&6), "{functions:?}");
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_persons_raw_request_that_has_waited_too_long_is_never_sent() {
+    let device = Device::start(Habits { slow: Duration::from_millis(300), ..Habits::default() }).await;
+    let mut driver = device.drive(tank());
+    driver.value("tank", "far").await;
+    let deadline = Instant::now() + Duration::from_millis(100);
+    let first = ask(&driver, &[("far", write(1, false))], false);
+    let raw = Action::Raw(vec![7, 6, 0, 10, 0, 1]);
+    let (command, answer) = Command::new("".into(), "".into(), raw, deadline);
+    // It stands right behind the write, and is taken out of the port with it.
+    driver.end.commands.try_send(command).unwrap();
+    assert_eq!(all(first).await, [done(1)]);
+    assert_eq!(timeout(PATIENCE, answer.wait()).await.expect("an answer in time"), Err(CommandError::Expired));
+    assert_eq!(device.held(7, 10), 0);
+    driver.stop().await;
+}

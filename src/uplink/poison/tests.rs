@@ -20,6 +20,13 @@ fn messages(numbers: std::ops::Range<u64>, topics: u64) -> impl Iterator<Item = 
     })
 }
 
+impl Poison {
+    /// Bans a topic, as if two of its messages had been convicted.
+    pub fn ban(&mut self, topic: u64, now: Instant) {
+        self.topics.push(Topic { topic, convictions: 2, banned_until: now + BAN });
+    }
+}
+
 /// A queue of messages, sent through a window to a broker that closes the connection at some of
 /// them, over a line that breaks by itself.
 struct Play {
@@ -165,6 +172,47 @@ fn a_poisonous_message_is_given_up_and_nothing_else() {
         assert_eq!(play.acknowledged.len(), 999);
         assert!(play.breaks <= 8, "{} breaks", play.breaks);
     }
+}
+
+#[test]
+fn a_poisonous_message_is_found_although_connections_begin_now_with_one_lane_and_now_with_the_other() {
+    let (backlog, live): (Vec<Seen>, Vec<Seen>) = (messages(0..10, 1).collect(), messages(800..810, 1).collect());
+    for order in [[&backlog, &live, &backlog], [&live, &backlog, &live], [&backlog, &backlog, &live]] {
+        let (mut poison, now) = (Poison::default(), Instant::now());
+        for under_way in order {
+            assert!(!poison.careful());
+            poison.broke(under_way, false, now);
+        }
+        assert!(poison.careful(), "three breaks, and nobody has been cleared");
+        poison.broke(&live[..1], true, now);
+        assert!(poison.holds(live[0].message.seq), "it was alone");
+    }
+}
+
+#[test]
+fn a_poisonous_topic_is_found_although_each_connection_begins_with_what_has_just_been_captured() {
+    let (mut poison, now) = (Poison::default(), Instant::now());
+    for n in 0..3 {
+        // The first few of the connection get through; they were not under way before.
+        poison.acknowledged(seen(100 * n, 2).message.seq, 2, now);
+        poison.broke(&messages(100 * n + 1..100 * n + 11, 1).collect::<Vec<_>>(), false, now);
+    }
+    assert!(poison.careful());
+    assert_eq!(poison.suspects.len(), 30, "and there are no more of them: from now on there is one under way");
+}
+
+#[test]
+fn a_line_that_breaks_and_brings_everything_through_the_next_time_makes_nobody_careful() {
+    let (mut poison, now) = (Poison::default(), Instant::now());
+    for n in 0..20 {
+        let under_way: Vec<Seen> = messages(10 * n..10 * n + 10, 7).collect();
+        poison.broke(&under_way, false, now);
+        assert!(!poison.careful());
+        for message in under_way {
+            poison.acknowledged(message.message.seq, message.topic, now);
+        }
+    }
+    assert!(poison.is_quiet());
 }
 
 #[test]

@@ -211,9 +211,30 @@ impl std::fmt::Debug for Context<'_> {
     }
 }
 
-/// The candidate that was probably meant, if one is near enough.
+/// What other tools and manuals call the things of a site file: our word, and theirs.
+const ELSEWHERE: [(&str, &[&str]); 12] = [
+    ("u16", &["uint16", "uint", "ushort", "word"]),
+    ("i16", &["int16", "int", "short", "sint16"]),
+    ("u32", &["uint32", "udint", "dword", "ulong"]),
+    ("i32", &["int32", "dint", "long", "sint32"]),
+    ("u64", &["uint64", "ulint"]),
+    ("i64", &["int64", "lint"]),
+    ("f32", &["float", "float32", "real", "single"]),
+    ("f64", &["float64", "double", "lreal"]),
+    ("unit", &["id", "slave", "slave_id", "unit_id"]),
+    ("tcp", &["ip", "host"]),
+    ("frame", &["parity", "stop_bits", "stopbits", "data_bits", "databits"]),
+    ("every", &["interval", "scan_interval", "poll"]),
+];
+
+/// The candidate that was probably meant: by its meaning, or because it is spelt nearly the same.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let candidates: Vec<_> = candidates.into_iter().collect();
+    let elsewhere = ELSEWHERE.iter().find(|(_, words)| words.contains(&word.as_str()));
+    if let Some(here) = elsewhere.and_then(|(here, _)| candidates.iter().find(|candidate| *candidate == here)) {
+        return Some(here);
+    }
     // One slip in a short word, one more for every third letter: `unti` finds `unit`, `foo` nothing.
     let allowed = (word.chars().count() / 3).max(1);
     candidates

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::{Context, Entry, Node, NodeKind, Schema, Setting, suggestion};
+use super::{Context, Entry, Node, NodeKind, Schema, Setting, Typed, suggestion};
 
 /// One key of a struct of settings.
 #[derive(Debug)]
@@ -95,6 +95,9 @@ impl Definition {
             _ if node.is_null() => &[],
             _ => {
                 cx.unexpected::<()>(node, "a mapping");
+                if let Some(Typed::Bool(_)) = node.typed().filter(|_| self.fields.iter().all(|field| !field.required)) {
+                    cx.help_last("write {} where nothing is to be said, or leave the key out");
+                }
                 return Fields { entries: &[], whole: false };
             }
         };

@@ -105,6 +105,11 @@ fn not_a_number<T>(node: &Node, cx: &mut Context, expected: &str) -> Option<T> {
     cx.unexpected::<()>(node, expected);
     if matches!(node.typed(), Some(Typed::Text(text)) if text.parse::<f64>().is_ok_and(f64::is_finite)) {
         cx.help_last("write it without quotes");
+    } else if let Some(Typed::Text(text)) = node.typed()
+        && text.matches(',').count() == 1
+        && text.replace(',', ".").parse::<f64>().is_ok_and(f64::is_finite)
+    {
+        cx.help_last(format!("decimals stand behind a point: {}", text.replace(',', ".")));
     }
     None
 }

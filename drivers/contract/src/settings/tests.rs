@@ -164,6 +164,21 @@ fn all_mistakes_are_found_at_once_each_at_its_path() {
 }
 
 #[test]
+fn words_of_other_tools_and_manuals_are_understood() {
+    let check = |word, ours: &[&'static str], meant| assert_eq!(suggest(word, ours.iter().copied()), meant, "{word}");
+    check("float", &["bool", "f16", "f32"], Some("f32"));
+    check("INT16", &["u16", "i16"], Some("i16"));
+    check("slave", &["unit", "every"], Some("unit"));
+    check("float", &["bool", "u16"], None);
+}
+
+#[test]
+fn a_comma_is_no_decimal_point() {
+    let help = "expected a number, found \"0,1\" [decimals stand behind a point: 0.1]";
+    assert_eq!(mistakes::<f64>(json!("0,1")), [format!(": {help}")]);
+}
+
+#[test]
 fn a_misspelt_key_is_not_called_missing_on_top() {
     assert_eq!(mistakes::<Link>(json!({ "tpc": "meter" })), ["tpc: `tpc` is not known here [did you mean `tcp`?]"]);
     let found = mistakes::<Point>(json!({ "holdng": 1 }));
@@ -207,7 +222,9 @@ fn addresses_say_what_is_wrong_with_them() {
     assert_eq!(wrong("[::1]502"), "after `]` comes `:` and the port");
     assert_eq!(wrong("meter:0"), "`0` is not a port (1–65535)");
     assert_eq!(wrong("meter:+5"), "`+5` is not a port (1–65535)");
-    assert_eq!(wrong("tcp://meter"), "`//meter` is not a port (1–65535)");
+    assert_eq!(wrong("meter:"), "after the colon the port is missing");
+    assert_eq!(wrong("tcp://meter"), "a host and a port stand here, without `tcp://`");
+    assert_eq!(wrong("modbus://meter:502"), "a host and a port stand here, without `modbus://`");
     assert_eq!(wrong(":502"), "`` is not a host name or address");
 }
 

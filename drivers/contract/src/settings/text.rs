@@ -110,6 +110,9 @@ pub struct HostPort<const DEFAULT_PORT: u16> {
 impl<const DEFAULT_PORT: u16> HostPort<DEFAULT_PORT> {
     /// Reads `host`, `host:port` or `[ipv6]:port`; the error says in words what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(format!("a host and a port stand here, without `{}://`", super::node::clip(scheme)));
+        }
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']').ok_or("the bracket `[` is not closed")?;
@@ -132,6 +135,7 @@ impl<const DEFAULT_PORT: u16> HostPort<DEFAULT_PORT> {
         let port = match port {
             None if DEFAULT_PORT == 0 => return Err("the port is missing".into()),
             None => DEFAULT_PORT,
+            Some("") => return Err("after the colon the port is missing".into()),
             Some(port) if port.starts_with('+') => return Err(format!("`{port}` is not a port (1–65535)")),
             Some(port) => match port.parse() {
                 Ok(port) if port > 0 => port,

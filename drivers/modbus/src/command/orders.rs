@@ -46,6 +46,8 @@ pub(crate) struct Order {
     pub(crate) table: Table,
     pub(crate) start: u16,
     pub(crate) count: u16,
+    /// The most bits or registers that one request to its device may write.
+    most: u32,
     pub(crate) task: Task,
 }
 
@@ -75,7 +77,9 @@ impl Order {
             Ok((device, point, task)) => {
                 let spec = &link.devices[device].points[point];
                 let (table, start, count) = (spec.table, spec.address, spec.layout.width());
-                Some(Self { command, device, point, table, start, count, task })
+                let registers = u32::from(link.devices[device].max_registers);
+                let most = if table.is_bits() { MOST_BITS.min(16 * registers) } else { MOST_REGISTERS.min(registers) };
+                Some(Self { command, device, point, table, start, count, most, task })
             }
             Err(reason) => {
                 command.answer(Err(CommandError::Refused(reason)));
@@ -130,7 +134,6 @@ fn is_raw(command: &Command) -> bool {
 }
 
 fn write(point: &Point, value: &Value, verify: bool) -> Result<Task, String> {
-    let rule = point.write.clone().unwrap_or_default();
     if point.layout.form.is_partial() {
         let what = What::Part(mask(value, &point.layout)?);
         let held = match &what {
@@ -143,7 +146,7 @@ fn write(point: &Point, value: &Value, verify: bool) -> Result<Task, String> {
     let raw = encode(value, point.table, &point.layout)?;
     let written = decode(&raw, &point.layout)?;
     // Rounding may have moved the value past a limit that what was asked for kept.
-    match rule.refuse(&written) {
+    match point.write.as_ref().and_then(|rule| rule.refuse(&written)) {
         Some(reason) => Err(reason),
         None => Ok(Task::Write { what: What::Whole(raw), written, verify }),
     }
@@ -161,13 +164,12 @@ impl Run {
             self.orders.push(order);
             return None;
         };
-        let most = if order.table.is_bits() { MOST_BITS } else { MOST_REGISTERS };
         let fits = !self.alone
             && self.orders.len() < MOST_TOGETHER
             && first.may_join()
             && order.may_join()
             && (first.device, first.table) == (order.device, order.table)
-            && last.end().max(order.end()) - u32::from(first.start.min(order.start)) <= most;
+            && last.end().max(order.end()) - u32::from(first.start.min(order.start)) <= order.most;
         if fits && last.end() == u32::from(order.start) {
             self.orders.push(order);
             None

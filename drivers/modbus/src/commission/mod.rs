@@ -63,7 +63,7 @@ impl From<Fault> for Trouble {
         match fault {
             Fault::Refused { .. } => Self::Refused(reason),
             Fault::Absent(_) | Fault::Silent(_) => Self::Silent(reason),
-            Fault::Broken(_) => Self::Broken(reason),
+            Fault::Broken(_) | Fault::Unsent(_) | Fault::Expired => Self::Broken(reason),
         }
     }
 }

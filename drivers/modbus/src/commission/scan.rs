@@ -49,7 +49,7 @@ impl Told {
             Ok(_) => Self::Nothing,
             Err(Fault::Refused { reason, .. }) => Self::Refusal(reason),
             Err(Fault::Broken(reason)) if is_connected => Self::Garbled(reason),
-            Err(Fault::Absent(_) | Fault::Silent(_) | Fault::Broken(_)) => Self::Nothing,
+            Err(_) => Self::Nothing,
         }
     }
 }

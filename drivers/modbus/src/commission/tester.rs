@@ -145,7 +145,7 @@ impl Tester {
                     let raw = raw.part(index * width, width)?;
                     Some(Ok(Seen::new(start + index * width, raw, &spot.point)))
                 })),
-                Err(Fault::Refused { about_request: true, .. }) if number > 1 => {
+                Err(fault) if fault.is_about_request() && number > 1 => {
                     let left = number / 2;
                     parts.push_front((first + left, number - left));
                     parts.push_front((first, left));
@@ -174,7 +174,7 @@ impl Tester {
             match self.raw(spot, address, count).await {
                 Ok(Raw::Registers(registers)) => return Ok(registers),
                 Ok(Raw::Bits(_)) => return Err(Trouble::Refused("bits came".into())),
-                Err(Fault::Refused { about_request: true, .. }) if count > 1 => count -= 1,
+                Err(fault) if fault.is_about_request() && count > 1 => count -= 1,
                 Err(fault) => return Err(fault.into()),
             }
         }

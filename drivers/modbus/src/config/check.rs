@@ -86,7 +86,8 @@ fn check_registers(this: &PointSettings, layout: &Layout, node: &Node, cx: &mut 
         }
     }
     if this.scale == Some(0.0) {
-        cx.field_problem(node, "scale", "a scale of 0 makes every value the same");
+        cx.field_problem(node, "scale", "a scale of 0 makes every value the same")
+            .help("decimals stand behind a point: 0.1");
     }
     if this.precision.is_some() && layout.form.is_whole() && layout.scaling.is_none() {
         cx.field_problem(node, "precision", "a whole number without a scale has no decimals to round")

@@ -1,11 +1,13 @@
 //! How a link is reached: the settings of its transport, and the rules between them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde_json::json;
-use wharf_contract::settings::{Context, FilePath, HostPort, Node, Schema, Setting, Typed};
+use wharf_contract::settings::{Context, FilePath, HostPort, Name, Node, Schema, Setting, Severity, Typed};
 use wharf_contract::{setting_enum, settings};
 
 use super::{LinkSettings, serial};
@@ -205,9 +207,39 @@ pub(super) fn check(this: &LinkSettings, node: &Node, cx: &mut Context<'_>) {
             .help("say who may dial in: allow: [192.168.1.0/24]");
     }
     if this.rtu_over_tcp.is_some() || this.serial.is_some() {
-        for device in this.devices.entries().iter().filter(|device| device.value.unit > HIGHEST_ON_A_BUS) {
-            let message = format!("{} is not the unit id of a device on a serial bus (1–247)", device.value.unit);
-            cx.problem(device.name.span, message).path = format!("{}.unit", device.name.path);
+        for device in this.devices.entries() {
+            let unit = device.value.unit;
+            if unit > HIGHEST_ON_A_BUS {
+                let message = format!("{unit} is not the unit id of a device on a serial bus (1–247)");
+                cx.problem(device.name.span, message).path = format!("{}.unit", device.name.path);
+            }
+        }
+        // Nobody answers unit 0 there: reads would be silent for ever, and writes would reach everyone.
+        let zeros = this.devices.entries().iter().filter(|device| device.value.unit == 0 && !device.value.broadcast);
+        for device in zeros {
+            let message = "on a serial bus unit 0 is every device at once, and none of them answers";
+            let problem = cx.problem(device.name.span, message);
+            problem.path = format!("{}.unit", device.name.path);
+            problem.help("write the device's own unit id, or broadcast: true");
+        }
+    }
+    warn_of_twins(this, cx);
+}
+
+/// Two devices with one unit id are one device: right where somebody divides what it has, and a slip
+/// of the pen elsewhere.
+fn warn_of_twins(this: &LinkSettings, cx: &mut Context<'_>) {
+    let mut known: HashMap<u8, &Name> = HashMap::new();
+    for device in this.devices.entries().iter().filter(|device| !device.value.broadcast) {
+        let unit = device.value.unit;
+        match known.entry(unit) {
+            Entry::Vacant(free) => drop(free.insert(&device.name.value)),
+            Entry::Occupied(first) => {
+                let message = format!("unit {unit} is `{}` on this link already", first.get());
+                let problem = cx.problem(device.name.span, message);
+                problem.severity = Severity::Warning;
+                problem.path = format!("{}.unit", device.name.path);
+            }
         }
     }
 }

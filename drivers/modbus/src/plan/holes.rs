@@ -2,6 +2,7 @@
 //! are found by halving a refused block until what is left answers, and kept, so that it happens
 //! once. Pure: what was asked and what came of it goes in.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Block;
@@ -188,15 +189,17 @@ pub(crate) fn parse(text: &str, devices: &[Device], now: u64) -> Vec<Holes> {
     let mut lines = text.lines();
     let ours = lines.next() == Some(FIRST_LINE);
     let mut all: Vec<Holes> = devices.iter().map(|_| Holes::default()).collect();
+    // Once for each device, for a file may have many lines.
+    let names = devices.iter().enumerate().map(|(index, device)| (device.name.as_str(), index));
+    let names: HashMap<&str, usize> = names.collect();
+    let prints: Vec<String> = devices.iter().map(|device| format!("{:016x}", fingerprint(device))).collect();
     for line in lines.filter(|_| ours) {
         let mut words = line.split(' ');
         let Some((name, print)) = words.next().zip(words.next()) else { continue };
-        let known = devices.iter().zip(&mut all).find(|(device, _)| device.name.as_str() == name);
-        let Some((device, holes)) = known.filter(|(device, _)| format!("{:016x}", fingerprint(device)) == print) else {
-            continue;
-        };
-        if let Some(hole) = parse_hole(device, &mut words) {
-            holes.add(hole);
+        let index = names.get(name).copied().filter(|index| prints[*index] == print);
+        let Some(index) = index else { continue };
+        if let Some(hole) = parse_hole(&devices[index], &mut words) {
+            all[index].add(hole);
         }
     }
     all.iter_mut().for_each(|holes| holes.forget_before(now));

@@ -181,15 +181,18 @@ impl Rules<'_> {
         rhythms.sort_unstable();
         rhythms.dedup();
         let mut groups: Vec<Vec<Spot>> = Vec::new();
+        // Whoever rides along leaves the extent of a group as it is, so it is reckoned once.
+        let mut extents: Vec<Extent> = Vec::new();
         for rhythm in rhythms {
             let mut own = Vec::new();
             for spot in spots.iter().filter(|spot| spot.every == rhythm) {
-                match groups.iter_mut().find(|group| takes_along(group, spot)) {
-                    Some(group) => group.push(*spot),
+                match extents.iter().position(|extent| takes_along(*extent, spot)) {
+                    Some(group) => groups[group].push(*spot),
                     None => own.push(*spot),
                 }
             }
             groups.extend(self.together(&own));
+            extents.extend(groups[extents.len()..].iter().map(|group| extent(group)));
         }
         groups
     }
@@ -224,13 +227,14 @@ impl Best {
 }
 
 /// Whether a group reads the point's place anyway, at a rhythm that suits it.
-fn takes_along(group: &[Spot], spot: &Spot) -> bool {
-    let (start, end, every) = extent(group);
+fn takes_along((start, end, every): Extent, spot: &Spot) -> bool {
     start <= spot.start && spot.end <= end && spot.every.as_nanos().is_multiple_of(every.as_nanos().max(1))
 }
 
 /// From where to before where a group reaches, and its fastest rhythm.
-fn extent(group: &[Spot]) -> (u32, u32, Duration) {
+type Extent = (u32, u32, Duration);
+
+fn extent(group: &[Spot]) -> Extent {
     group.iter().fold((u32::MAX, 0, Duration::MAX), |(start, end, every), spot| {
         (start.min(spot.start), end.max(spot.end), every.min(spot.every))
     })

@@ -2,10 +2,11 @@
 //! what requests really cost.
 
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{LONGEST_REVIEW, Session, WORTH_IT, Work};
-use crate::plan::{Block, Cost, load, plan_device};
+use crate::link::Device;
+use crate::plan::{Block, Cost, Holes, load, plan_device};
 
 impl Session<'_> {
     /// Makes a new plan where there is reason to: holes were found or filled, or reads have been
@@ -16,7 +17,12 @@ impl Session<'_> {
             let cost = self.cost();
             let (link, search) = (self.link, &self.states[device].search);
             let blocks = plan_device(device, &link.devices[device], &cost, &search.holes);
-            info!(link = %link.name, device = %link.devices[device].name, requests = blocks.len(), "the device refuses to have some places read; its plan keeps clear of them");
+            let refused = refused_points(&link.devices[device], &search.holes);
+            if refused.is_empty() {
+                info!(link = %link.name, device = %link.devices[device].name, "the device refuses to have some places between its points read; they are left out");
+            } else {
+                warn!(link = %link.name, device = %link.devices[device].name, points = %refused, "the device refuses to have these points read: are address, table and type right?");
+            }
             self.adopt(device, blocks);
             let holes = self.states.iter().map(|state| state.search.holes.clone()).collect();
             self.memory.keep_holes(link, holes).await;
@@ -83,4 +89,13 @@ impl Session<'_> {
         self.in_vain -= old.iter().flatten().filter(|work| work.deaf.is_open()).count();
         self.schedule.replace(device, rhythms);
     }
+}
+
+/// The names of the points that stand where nothing can be read.
+fn refused_points(device: &Device, holes: &Holes) -> String {
+    let refused = device.points.iter().filter(|point| {
+        let start = u32::from(point.address);
+        holes.crossed(point.table, start, start + u32::from(point.layout.width()))
+    });
+    refused.map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -48,27 +48,28 @@ impl Counter {
     }
 }
 
-/// A point's [`Counter`]. Two points are the same whatever they remember.
+/// A point's [`Counter`], boxed, for few points are counters. Two points are the same whatever they
+/// remember.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<Counter>);
+pub(crate) struct Memory(Mutex<Option<Box<Counter>>>);
 
 impl Memory {
     /// See [`Counter::total`].
     pub(crate) fn total(&self, shown: i128, wraps_at: u128) -> Result<i128, String> {
-        self.lock().total(shown, wraps_at)
+        self.lock().get_or_insert_default().total(shown, wraps_at)
     }
 
     /// What it remembers.
     pub(crate) fn get(&self) -> Counter {
-        *self.lock()
+        self.lock().as_deref().copied().unwrap_or_default()
     }
 
     /// Puts something else in its memory.
     pub(crate) fn set(&self, counter: Counter) {
-        *self.lock() = counter;
+        *self.lock() = Some(Box::new(counter));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counter> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Counter>>> {
         // A counter is changed in one step, so it is whole even if another thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,7 +77,7 @@ impl Memory {
 
 impl Clone for Memory {
     fn clone(&self) -> Self {
-        Self(Mutex::new(self.get()))
+        Self(Mutex::new(self.lock().clone()))
     }
 }
 

@@ -8,9 +8,12 @@ use crate::pdu::{BadAnswer, Exception};
 /// Why an exchange brought no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The device, or a gateway for it, said no. `about_request`: a smaller
-    /// request might be answered.
-    Refused { reason: String, about_request: bool },
+    /// The device, or a gateway for it, said no by an exception; without one we did, and nothing was sent.
+    Refused { reason: String, exception: Option<Exception> },
+    /// Nothing was sent: the line was never quiet.
+    Unsent(String),
+    /// Nothing was sent: the moment by which it had to be sent had passed.
+    Expired,
     /// The gateway spoke, the device behind it did not.
     Absent(String),
     /// No answer in time.
@@ -24,13 +27,28 @@ impl Fault {
     /// The words for people.
     pub(crate) fn reason(&self) -> &str {
         match self {
-            Self::Refused { reason, .. } | Self::Absent(reason) | Self::Silent(reason) | Self::Broken(reason) => reason,
+            Self::Expired => "the time to send it had passed",
+            Self::Refused { reason, .. }
+            | Self::Unsent(reason)
+            | Self::Absent(reason)
+            | Self::Silent(reason)
+            | Self::Broken(reason) => reason,
         }
+    }
+
+    /// Whether a smaller request might be answered.
+    pub(crate) fn is_about_request(&self) -> bool {
+        matches!(self, Self::Refused { exception: Some(exception), .. } if exception.is_about_request())
+    }
+
+    /// Whether the device said that it does not have the function, which means that it did nothing.
+    pub(crate) fn is_unknown_function(&self) -> bool {
+        matches!(self, Self::Refused { exception: Some(Exception(1)), .. })
     }
 
     /// A request that is not sent, because the protocol does not allow it.
     pub(crate) fn not_sent(reason: impl Into<String>) -> Self {
-        Self::Refused { reason: reason.into(), about_request: false }
+        Self::Refused { reason: reason.into(), exception: None }
     }
 
     /// The silence after which nobody waits any longer; `instead` is what came in place of the answer.
@@ -66,10 +84,6 @@ impl From<BadAnswer> for Fault {
 impl From<Exception> for Fault {
     fn from(exception: Exception) -> Self {
         let reason = exception.to_string();
-        if exception.is_absence() {
-            Self::Absent(reason)
-        } else {
-            Self::Refused { reason, about_request: exception.is_about_request() }
-        }
+        if exception.is_absence() { Self::Absent(reason) } else { Self::Refused { reason, exception: Some(exception) } }
     }
 }

@@ -1,7 +1,8 @@
 //! One exchange, over whichever transport. Every transport carries PDUs, and none of them ever returns
 //! an answer that is late, foreign or damaged: then there is no answer, and a reason why.
 //!
-//! - `mbap` and `rtu` know the two kinds of frames; `ledger` the transaction ids. They are pure.
+//! - `mbap` and `rtu` know the two kinds of frames; `ledger` the transaction ids; `limits` how long an
+//!   exchange may take and until when it may begin. They are pure.
 //! - `tcp`, `rtu_tcp` and `udp` exchange frames over what is open.
 //! - `dial`, `tls` and `listen` open it.
 //! - `serial` is a serial line: `turns` says who may speak when and what is believed, with `pace` for the
@@ -13,6 +14,7 @@ mod fault;
 #[cfg(test)]
 mod lab;
 mod ledger;
+mod limits;
 mod listen;
 pub(crate) mod mbap;
 mod pace;
@@ -31,10 +33,9 @@ mod tls;
 mod turns;
 mod udp;
 
-use std::time::Duration;
-
 pub(crate) use dial::{Dialer, Opened};
 pub(crate) use fault::Fault;
+pub(crate) use limits::Limits;
 pub(crate) use listen::{Door, Network};
 pub(crate) use port::Setup;
 pub use port::{Frame, Parity};
@@ -81,13 +82,14 @@ impl Wire {
     /// may answer, because the request went to all units of a serial bus.
     ///
     /// # Errors
-    /// The connection broke, or no answer came in time.
-    pub(crate) async fn exchange(&mut self, unit: u8, pdu: &[u8], timeout: Duration) -> Result<Vec<u8>, Fault> {
+    /// The connection broke, or no answer came in time, or it was too late to send it. All but a serial
+    /// line send at once, so whoever calls this has looked at the clock.
+    pub(crate) async fn exchange(&mut self, unit: u8, pdu: &[u8], limits: Limits) -> Result<Vec<u8>, Fault> {
         match self {
-            Self::Tcp(wire) => wire.exchange(unit, pdu, timeout).await,
-            Self::RtuOverTcp(wire) => wire.exchange(unit, pdu, timeout).await,
-            Self::Udp(wire) => wire.exchange(unit, pdu, timeout).await,
-            Self::Serial(wire) => wire.exchange(unit, pdu, timeout).await,
+            Self::Tcp(wire) => wire.exchange(unit, pdu, limits.timeout).await,
+            Self::RtuOverTcp(wire) => wire.exchange(unit, pdu, limits.timeout).await,
+            Self::Udp(wire) => wire.exchange(unit, pdu, limits.timeout).await,
+            Self::Serial(wire) => wire.exchange(unit, pdu, limits).await,
         }
     }
 

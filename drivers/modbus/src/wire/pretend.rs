@@ -76,7 +76,7 @@ impl Bus {
         timeout: Duration,
     ) -> Result<Vec<u8>, Failure> {
         let question = Question::new(unit, request).unwrap();
-        turns.begin(question, timeout, self.now);
+        turns.begin(question, timeout, None, self.now);
         loop {
             match turns.step(self.now) {
                 Step::Done(outcome) => return outcome,

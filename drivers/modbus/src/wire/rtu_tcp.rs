@@ -92,7 +92,7 @@ impl RtuOverTcp {
         match timeout_at(until, self.stream.write_all(&rtu::frame(unit, pdu))).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.broken(Fault::lost(&error))),
-            Err(_) => return Err(self.broken(Fault::Silent(format!("no request could be sent within {timeout:?}")))),
+            Err(_) => return Err(self.broken(Fault::Broken(format!("no request could be sent within {timeout:?}")))),
         }
         if unit == ALL {
             sleep(TURNAROUND).await;

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use wharf_contract::DriverError;
 
 use super::fault::Fault;
+use super::limits::Limits;
 use super::port::{Port, Setup, Woken};
 use super::question::Question;
 use super::rtu;
@@ -39,6 +40,7 @@ pub(crate) struct Serial {
 struct Job {
     question: Question,
     timeout: Duration,
+    send_by: Option<Instant>,
     reply: oneshot::Sender<Result<Vec<u8>, Failure>>,
 }
 
@@ -68,20 +70,23 @@ impl Serial {
     /// wait for a quiet line, which may last four timeouts after an unanswered request, does too.
     ///
     /// # Errors
-    /// There was no answer, or none that can be believed, or the port is gone: then the line is
-    /// broken.
-    pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], timeout: Duration) -> Result<Vec<u8>, Fault> {
+    /// There was no answer, or none that can be believed; it could not be sent in time; or the port is
+    /// gone: then the line is broken.
+    pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], limits: impl Into<Limits>) -> Result<Vec<u8>, Fault> {
+        let Limits { timeout, send_by } = limits.into();
         let question =
             Question::new(unit, pdu).ok_or_else(|| Fault::not_sent(format!("{} bytes are no request", pdu.len())))?;
         let gone = || Failure::Gone("the serial line is closed".into());
         let (reply, answer) = oneshot::channel();
-        let job = Job { question, timeout, reply };
+        let job = Job { question, timeout, send_by: send_by.map(Into::into), reply };
         let outcome = match &self.jobs {
             Some(jobs) if jobs.send(job).await.is_ok() => answer.await.unwrap_or_else(|_| Err(gone())),
             _ => Err(gone()),
         };
         outcome.map_err(|failure| match failure {
             Failure::Silent(reason) => Fault::Silent(reason),
+            Failure::Noisy(reason) => Fault::Unsent(reason),
+            Failure::Expired => Fault::Expired,
             Failure::Damaged(reason) => Fault::Broken(reason),
             Failure::Gone(reason) => {
                 self.broken = true;
@@ -151,7 +156,7 @@ impl Keeper {
         let mut turns = Turns::new(self.setup.pace(), self.setup.echo);
         let mut knows_echo = self.setup.echo == Echo::On;
         while let Some(job) = jobs.blocking_recv() {
-            turns.begin(job.question, job.timeout, Instant::now());
+            turns.begin(job.question, job.timeout, job.send_by, Instant::now());
             let outcome = self.converse(&port, &mut turns).unwrap_or_else(|error| {
                 turns.abandon();
                 Err(Failure::Gone(format!("{} is gone: {error}", self.setup.path)))

@@ -15,6 +15,8 @@ pub struct Tally {
     pub damaged: u64,
     /// Outcome: never sent, since the line was not quiet.
     pub noisy: u64,
+    /// Outcome: never sent, since the line was not free before its time was over.
+    pub expired: u64,
     /// Outcome: a copy of the request that may have been the line's echo or the answer.
     pub unclear: u64,
     /// Outcome: given up with the port.
@@ -30,7 +32,7 @@ pub struct Tally {
 impl Tally {
     /// Requests that got no valid answer.
     pub fn unanswered(&self) -> u64 {
-        self.silent + self.damaged + self.noisy + self.unclear + self.abandoned
+        self.silent + self.damaged + self.noisy + self.expired + self.unclear + self.abandoned
     }
 
     /// Whether every request that is over has its outcome.

@@ -83,7 +83,7 @@ impl Tcp {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.broken(Fault::lost(&error))),
             // A part of the request may be on its way, so nothing can follow it.
-            Err(_) => return Err(self.broken(Fault::Silent(format!("no request could be sent within {timeout:?}")))),
+            Err(_) => return Err(self.broken(Fault::Broken(format!("no request could be sent within {timeout:?}")))),
         }
         let mut instead = None;
         match timeout_at(until, self.answer(unit, &mut instead)).await {

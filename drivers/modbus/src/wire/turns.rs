@@ -64,6 +64,10 @@ pub(crate) enum Step {
 pub(crate) enum Failure {
     /// There was none in time.
     Silent(String),
+    /// It was never sent: the line was not quiet.
+    Noisy(String),
+    /// It was never sent: by then its time would have been over.
+    Expired,
     /// What came cannot be believed.
     Damaged(String),
     /// The port is gone.
@@ -102,6 +106,8 @@ enum Phase {
 struct Before {
     question: Question,
     timeout: Duration,
+    /// From this moment on it is not sent any more.
+    send_by: Option<Instant>,
     /// When waiting for silence is given up.
     give_up: Instant,
 }
@@ -148,15 +154,16 @@ impl Turns {
         self.echo
     }
 
-    /// Takes a request on. The one before it, if there is any, is given up.
-    pub(crate) fn begin(&mut self, question: Question, timeout: Duration, now: Instant) {
+    /// Takes a request on, which is sent before `send_by` or never. The one before it, if there is any,
+    /// is given up.
+    pub(crate) fn begin(&mut self, question: Question, timeout: Duration, send_by: Option<Instant>, now: Instant) {
         self.abandon();
         self.tally.requests += 1;
         // Whoever has just come to the line does not know how long it has been quiet.
         self.busy.get_or_insert(now);
         self.debts.forget(now);
         let give_up = self.ready(&question).unwrap_or(now).max(now) + timeout.max(BABBLE);
-        self.phase = Phase::Before(Before { question, timeout, give_up });
+        self.phase = Phase::Before(Before { question, timeout, send_by, give_up });
     }
 
     /// Gives up the request under way, if there is any: the port is gone.
@@ -207,6 +214,11 @@ impl Turns {
             self.settle_stray(now);
         }
         let ready = self.ready(&before.question).filter(|ready| *ready > now);
+        // What cannot be sent in time does not keep the line from others until then.
+        if before.send_by.is_some_and(|send_by| send_by <= ready.unwrap_or(now)) {
+            self.tally.expired += 1;
+            return Step::Done(Err(Failure::Expired));
+        }
         let Some(ready) = ready else {
             let frame = before.question.frame().to_vec();
             self.phase = Phase::Before(before);
@@ -214,7 +226,7 @@ impl Turns {
         };
         if now >= before.give_up {
             self.tally.noisy += 1;
-            return Step::Done(Err(Failure::Silent("the line is never quiet, so nothing can be asked".into())));
+            return Step::Done(Err(Failure::Noisy("the line is never quiet, so nothing can be asked".into())));
         }
         let wake = ready.min(before.give_up).min(self.look_at().unwrap_or(ready));
         self.phase = Phase::Before(before);

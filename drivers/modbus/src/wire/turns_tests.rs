@@ -180,12 +180,12 @@ fn a_line_that_is_never_quiet_is_given_up() {
     let mut turns = Turns::new(pace(), Echo::Off);
     let mut now = Instant::now();
     let begin = now;
-    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, now);
+    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, None, now);
     turns.heard(&[0x55], now);
     loop {
         match turns.step(now) {
             Step::Done(outcome) => {
-                assert!(matches!(outcome, Err(Failure::Silent(why)) if why.contains("never quiet")));
+                assert!(matches!(outcome, Err(Failure::Noisy(why)) if why.contains("never quiet")));
                 break;
             }
             Step::Send(_) => panic!("nothing may be sent into the noise"),
@@ -199,11 +199,48 @@ fn a_line_that_is_never_quiet_is_given_up() {
 }
 
 #[test]
+fn a_request_that_would_come_too_late_is_never_sent_and_leaves_the_line_to_others_at_once() {
+    let mut bus = Bus::new(pace(), 2, Faults::default(), 4);
+    let mut turns = Turns::new(pace(), Echo::Off);
+    let write = [6, 0, 1, 0, 1];
+    assert!(matches!(bus.exchange(&mut turns, 0, 9, (&write, &write), TIMEOUT), Err(Failure::Silent(_))));
+    // The answer that is owed keeps a second write of its kind waiting for longer than it may.
+    let question = || Question::new(9, &write).unwrap();
+    turns.begin(question(), TIMEOUT, Some(bus.now + TIMEOUT), bus.now);
+    assert_eq!(turns.step(bus.now), Step::Done(Err(Failure::Expired)));
+    turns.begin(question(), TIMEOUT, Some(bus.now + LATEST * 2), bus.now);
+    assert!(matches!(turns.step(bus.now), Step::Listen(_)), "there is time enough");
+    turns.abandon();
+    assert!(read(&mut bus, &mut turns, 1).is_ok());
+    assert_eq!(turns.tally().expired, 1);
+    assert!(turns.tally().adds_up());
+}
+
+#[test]
+fn noise_may_hold_a_request_up_until_it_is_too_late_and_no_longer() {
+    let mut turns = Turns::new(pace(), Echo::Off);
+    let begin = Instant::now();
+    let mut now = begin;
+    turns.begin(Question::new(1, &[6, 0, 1, 0, 1]).unwrap(), TIMEOUT, Some(begin + Duration::from_millis(200)), now);
+    let outcome = loop {
+        match turns.step(now) {
+            Step::Done(outcome) => break outcome,
+            Step::Send(_) => panic!("it is sent into the noise, after {:?}", now - begin),
+            Step::Listen(_) => {}
+        }
+        now += Duration::from_millis(1);
+        turns.heard(&[0x55], now);
+    };
+    assert_eq!(outcome, Err(Failure::Expired));
+    assert!(now - begin <= Duration::from_millis(200));
+}
+
+#[test]
 fn noise_that_never_ends_while_an_answer_is_awaited_ends_it_all_the_same() {
     let mut turns = Turns::new(pace(), Echo::Off);
     let mut now = Instant::now();
     let begin = now;
-    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, now);
+    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, None, now);
     now += pace().between_frames;
     assert!(matches!(turns.step(now), Step::Send(_)));
     turns.sent(now);
@@ -219,7 +256,7 @@ fn noise_that_never_ends_while_an_answer_is_awaited_ends_it_all_the_same() {
 fn characters_that_come_in_lumps_are_one_answer() {
     let mut turns = Turns::new(pace(), Echo::Off);
     let mut now = Instant::now();
-    turns.begin(Question::new(1, &[3, 0, 0, 0, 100]).unwrap(), TIMEOUT, now);
+    turns.begin(Question::new(1, &[3, 0, 0, 0, 100]).unwrap(), TIMEOUT, None, now);
     now += pace().between_frames;
     assert!(matches!(turns.step(now), Step::Send(_)));
     turns.sent(now);
@@ -237,7 +274,7 @@ fn characters_that_come_in_lumps_are_one_answer() {
 fn what_came_before_the_request_is_thrown_away() {
     let mut turns = Turns::new(pace(), Echo::Off);
     let mut now = Instant::now();
-    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, now);
+    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, None, now);
     let stale = rtu::frame(1, &[3, 2, 0, 9]);
     turns.heard(&stale, now);
     assert!(matches!(turns.step(now), Step::Listen(_)));
@@ -269,7 +306,7 @@ proptest::proptest! {
         for _ in 0..20 {
             let begin = now;
             let pdu = bytes(&mut random, 25, 12);
-            turns.begin(Question::new(random.u8(..3), &pdu).unwrap(), TIMEOUT, now);
+            turns.begin(Question::new(random.u8(..3), &pdu).unwrap(), TIMEOUT, None, now);
             loop {
                 match turns.step(now) {
                     Step::Done(_) => break,

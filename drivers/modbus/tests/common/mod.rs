@@ -81,7 +81,9 @@ impl Running {
     pub async fn event<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         let search = async {
             loop {
-                let event = self.events.recv().await.expect("the driver still runs").event;
+                let Some(LinkEvent { event, .. }) = self.events.recv().await else {
+                    panic!("the driver has ended: {:?}", (&mut self.task).await);
+                };
                 if let Some(found) = wanted(&event) {
                     return found;
                 }
