@@ -4,17 +4,15 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::link::{Link, Point};
+use crate::small_file;
 use crate::value::counter::Counter;
 
 /// How soon it is kept that a counter went around.
@@ -45,7 +43,7 @@ impl Counters {
         if self.recalled.swap(true, Ordering::Relaxed) {
             return;
         }
-        match on_disk(move || read(&file)).await {
+        match small_file::read(file, LARGEST).await {
             Ok(text) => restore(&text, link),
             Err(error) => warn!(link = %link.name, %error, "what the counters counted before cannot be read"),
         }
@@ -68,7 +66,7 @@ impl Counters {
     pub(crate) async fn keep(&self, link: &Link) {
         let text = render(link, true);
         let Some(file) = self.file.clone().filter(|_| !text.is_empty()) else { return };
-        if let Err(error) = on_disk(move || replace(&file, &text)).await {
+        if let Err(error) = small_file::replace(file, text).await {
             warn!(link = %link.name, %error, "what the counters counted cannot be kept over a restart");
         }
     }
@@ -111,32 +109,4 @@ fn counters(link: &Link) -> impl Iterator<Item = (String, &Point)> {
         let wraps_at = point.layout.wraps_at?;
         Some((format!("{} {name} {} {address} {wraps_at}", device.name, table.key()), point))
     })
-}
-
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.unwrap_or_else(|error| Err(error.into()))
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    let opened = match fs::File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened?,
-    };
-    let mut text = String::new();
-    opened.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Replaces the file as a whole: a power cut leaves the old one or the new one.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = file.with_file_name(name);
-    let mut opened = fs::File::create(&new)?;
-    opened.write_all(text.as_bytes())?;
-    opened.sync_all()?;
-    fs::rename(&new, file)?;
-    fs::File::open(folder)?.sync_all()
 }

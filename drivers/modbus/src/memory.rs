@@ -1,19 +1,17 @@
 //! What a link has learnt about its devices, kept over its sessions, and over restarts in a small
 //! file: which places they refuse to have read. Without the file nothing is wrong, only learnt anew.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::link::Link;
 use crate::plan::cost::Gauge;
 use crate::plan::holes::{self, Holes};
+use crate::small_file;
 
 /// The largest file that is read. A link of 200 devices with all the holes they may have is smaller.
 const LARGEST: u64 = 4 << 20;
@@ -53,7 +51,7 @@ impl Memory {
             return kept;
         }
         let text = match self.file.clone() {
-            Some(file) => spawn_blocking(move || read(&file)).await.unwrap_or_else(|error| Err(error.into())),
+            Some(file) => small_file::read(file, LARGEST).await,
             None => Ok(String::new()),
         };
         let text = text.unwrap_or_else(|error| {
@@ -79,7 +77,7 @@ impl Memory {
             kept.holes = holes;
         }
         let Some(file) = self.file.clone() else { return };
-        let written = spawn_blocking(move || write(&file, &text)).await.unwrap_or_else(|error| Err(error.into()));
+        let written = small_file::replace(file, text).await;
         if let Err(error) = written {
             warn!(link = %link.name, %error, "what was learnt about the devices cannot be kept over a restart");
         }
@@ -93,28 +91,4 @@ impl Memory {
 /// Seconds since 1970.
 pub(crate) fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    let opened = match fs::File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened?,
-    };
-    let mut text = String::new();
-    opened.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Replaces the file as a whole: a power cut leaves the old one or the new one.
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = file.with_file_name(name);
-    let mut opened = fs::File::create(&new)?;
-    opened.write_all(text.as_bytes())?;
-    opened.sync_all()?;
-    fs::rename(&new, file)?;
-    fs::File::open(folder)?.sync_all()
 }

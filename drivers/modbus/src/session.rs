@@ -229,12 +229,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether the device is silent and only probed now and then.
-    #[allow(dead_code)] // for commands, which need not wait for a device that is known to be silent
-    pub(crate) fn is_left_alone(&self, device: usize) -> bool {
-        self.states[device].breaker.is_open()
-    }
-
     /// Reads one block and hands its readings over.
     async fn poll(&mut self, next: Next, port: &Port) {
         let device = next.lane;
