@@ -132,7 +132,7 @@ pub use settings::{Settings, WhenFull};
 
 use files::{Files, Limits};
 use marker::Marker;
-use state::{Marking, Shared};
+use state::Shared;
 use writer::{Rules, Writer};
 
 /// The longest body that is stored, in bytes; less if a segment is smaller than that.
@@ -214,6 +214,8 @@ struct Inner {
     shared: Arc<Shared>,
     max_body: usize,
     finished_end_at_open: Seq,
+    /// Who writes marks, if there is room for the file.
+    marker: Option<Arc<Marker>>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
@@ -233,7 +235,6 @@ impl Queue {
         let (mut state, go_on) = recovery::recover(&mut files);
         state.commit_records = settings.commit_records.max(1);
         let mark = files.take_mark();
-        state.marking = if mark.is_some() { Marking::Idle } else { Marking::Nobody };
         let finished_end_at_open = Seq(state.ledger.done.end());
         let shared = Arc::new(Shared::new(state, settings.clock));
         let rules = Rules {
@@ -242,13 +243,14 @@ impl Queue {
             commit_interval: settings.commit_interval,
         };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
-        let marker = mark.map(|file| Marker::new(shared.clone(), file, settings.dir.clone()));
-        let marker = marker.map(|marker| thread("queue-mark").spawn(|| marker.run())).transpose().map_err(unusable)?;
-        let writer = Writer::new(shared.clone(), files, rules, marker, go_on);
+        let marker = mark.map(|file| Arc::new(Marker::new(shared.clone(), file, settings.dir.clone())));
+        let marking = marker.clone().map(|marker| thread("queue-mark").spawn(move || marker.run()));
+        let marking = marking.transpose().map_err(unusable)?;
+        let writer = Writer::new(shared.clone(), files, rules, marking, go_on);
         let thread = thread("queue").spawn(|| writer.run()).map_err(unusable)?;
         let max_body = MAX_BODY.min(reader::largest_body(segment_size));
         let writer = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { shared, max_body, finished_end_at_open, writer }) })
+        Ok(Self { inner: Arc::new(Inner { shared, max_body, finished_end_at_open, marker, writer }) })
     }
 
     /// Returns the next committed, unacknowledged records at or above `from` and below `until`: at
@@ -331,8 +333,8 @@ impl Queue {
     /// How many acknowledgements a kill would make forgotten: they came after the ledger that was
     /// written last. 0 if nothing but a commit can write one, which is not worth waiting for.
     pub fn unsaved(&self) -> usize {
-        let state = self.inner.shared.lock();
-        if state.marking == Marking::Nobody { 0 } else { usize::try_from(state.unsaved()).unwrap_or(usize::MAX) }
+        let unsaved = self.inner.marker.as_ref().map_or(0, |_| self.inner.shared.lock().unsaved());
+        usize::try_from(unsaved).unwrap_or(usize::MAX)
     }
 
     /// Has the ledger written, so that a kill makes nothing forgotten, and waits until
@@ -341,6 +343,9 @@ impl Queue {
     pub async fn mark(&self) {
         // Acknowledgements come in bursts. One mark is enough for each.
         tokio::task::yield_now().await;
+        if self.inner.marker.as_ref().is_some_and(|marker| marker.write_at_once()) {
+            return;
+        }
         let shared = &self.inner.shared;
         if shared.lock().want_mark() {
             shared.mark.notify_one();

@@ -92,7 +92,9 @@ pub struct State {
     pub saved: u64,
     /// The ledger that the writer encoded last.
     pub encoded: Snapshot,
-    /// What the marker is at.
+    /// Whether the writer is at a commit, and so the disk busy.
+    pub is_committing: bool,
+    /// What the thread that writes marks is at.
     pub marking: Marking,
     /// The generation that knows the loss being told as it is told.
     pub told_since: u64,
@@ -123,10 +125,8 @@ pub struct State {
 /// What the thread that writes marks is at.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Marking {
-    /// There is none.
-    #[default]
-    Nobody,
     /// It waits.
+    #[default]
     Idle,
     /// A mark is wanted of it.
     Wanted,
@@ -152,6 +152,7 @@ impl Default for State {
             changed_since: None,
             saved: 0,
             encoded: Snapshot::default(),
+            is_committing: false,
             marking: Marking::default(),
             told_since: 0,
             in_hand: None,

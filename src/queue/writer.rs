@@ -175,6 +175,7 @@ impl Writer {
             let commit = state.closing || large || commit_at.is_some_and(|at| at <= now) || (tick && blocked);
             if commit || tick {
                 self.closing = state.closing;
+                state.is_committing = commit;
                 drop(state);
                 if commit {
                     self.take_batch();
@@ -220,7 +221,9 @@ impl Writer {
             self.forget_purged();
         }
         self.reserve();
-        self.shared.lock().counters.disk_bytes = self.files.used();
+        let mut state = self.shared.lock();
+        state.counters.disk_bytes = self.files.used();
+        state.is_committing = false;
     }
 
     /// The last commit of a queue that is being closed. Nothing waits for room any more.

@@ -38,16 +38,19 @@ fn measure(dir: &Path, messages: u64) -> Outcome<()> {
     println!("{messages} readings through the whole path, queue in {}", dir.display());
     for (window, local) in [(1000, false), (100, false), (10, false), (1000, true)] {
         let gateway = Gateway { broker: &broker, window, local, commit: "100ms" };
-        let (cost, syncs) = runtime()?.block_on(whole_path(dir, &gateway, messages))?;
+        let (cost, syncs, marks) = runtime()?.block_on(whole_path(dir, &gateway, messages))?;
         let local = if local { ", with the local broker" } else { "" };
         print(&format!("gateway, port to PUBACK, window {window}{local}"), messages, payload, &cost);
-        println!("  {syncs} syncs; peak memory of the process so far: {} KiB", peak_memory().unwrap_or_default());
+        println!(
+            "  {syncs} syncs, {marks} marks; peak memory of the process so far: {} KiB",
+            peak_memory().unwrap_or_default()
+        );
         if window == 1000 {
             let cost = yardstick(dir, payload, syncs)?;
             print("yardstick, plain writes of the payloads with as many syncs", messages, payload, &cost);
-            let rate = messages as f64 / mosquitto_pub(&broker, TYPICAL, messages)?.as_secs_f64();
-            println!("yardstick, mosquitto_pub -l -q 1, same topic and payload:\n  {rate:.0} messages/s");
         }
+        let rate = messages as f64 / mosquitto_pub(&broker, TYPICAL, messages)?.as_secs_f64();
+        println!("yardstick, mosquitto_pub -l -q 1, same topic and payload:\n  {rate:.0} messages/s");
     }
     for commit in ["10ms", "100ms"] {
         for local in [false, true] {
@@ -62,7 +65,7 @@ fn runtime() -> Outcome<tokio::runtime::Runtime> {
 }
 
 /// Runs a gateway with a driver that emits as fast as it is let, until all is acknowledged.
-async fn whole_path(dir: &Path, gateway: &Gateway<'_>, messages: u64) -> Outcome<(Cost, u64)> {
+async fn whole_path(dir: &Path, gateway: &Gateway<'_>, messages: u64) -> Outcome<(Cost, u64, u64)> {
     let (running, source) = gateway.start(dir).await?;
     let queue = running.queues()[0].1.clone();
     let start = Start::now(dir);
@@ -70,10 +73,9 @@ async fn whole_path(dir: &Path, gateway: &Gateway<'_>, messages: u64) -> Outcome
     // The uplink is connected, so what is measured is the steady flow.
     source.begin(Job { messages, devices: 1, points: 10, pace: Pace::AsFastAsItGoes(queue.clone()), taken: None });
     acknowledged(&queue, before.acknowledged + messages).await?;
-    let cost = start.cost(dir);
-    let syncs = queue.counters().syncs - before.syncs;
+    let (cost, after) = (start.cost(dir), queue.counters());
     running.stop().await?;
-    Ok((cost, syncs))
+    Ok((cost, after.syncs - before.syncs, after.marks - before.marks))
 }
 
 /// Waits until so many messages are acknowledged.

@@ -44,6 +44,15 @@ async fn a_kill_forgets_no_acknowledgement_that_is_not_called_unsaved() {
 }
 
 #[tokio::test]
+async fn with_an_idle_disk_the_mark_is_written_at_once() {
+    let dir = quick_dir();
+    let queue = quiet(dir.path()).await;
+    (0..10).for_each(|seq| queue.acknowledge(Seq(seq)));
+    let written = queue.inner.marker.as_ref().unwrap().write_at_once();
+    assert_eq!((written, queue.unsaved()), (true, 0));
+}
+
+#[tokio::test]
 async fn what_was_dropped_among_the_acknowledged_keeps_its_reason() {
     let dir = quick_dir();
     let queue = quiet(dir.path()).await;
@@ -69,6 +78,7 @@ async fn a_mark_waits_for_no_sync_of_the_log() {
     stuck.store(true, Ordering::Relaxed);
     append(&queue, 256..600).await;
     until(|| queue.inner.shared.lock().in_hand.is_some()).await;
+    assert!(!queue.inner.marker.as_ref().unwrap().write_at_once(), "its thread may wait, we may not");
     mark(&queue, 0..10).await;
     let (after, _copy) = killed(dir.path());
     assert_eq!(after.counters().acknowledged, 10);
