@@ -34,7 +34,7 @@ use wharf_contract::{Driver, Port};
 use crate::broker::LocalBroker;
 use crate::clock::Clock;
 use crate::config::{self, Site};
-use crate::control::{self, Desk, Field, Socket};
+use crate::control::{self, Desk, Field, LinkEnd, Socket};
 use crate::downlink::{self, Ask, Catalogue, Downlink, Journal, fail_safe};
 use crate::mapping::Mapping;
 use crate::message::Message;
@@ -122,10 +122,12 @@ pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
 /// # Errors
 ///
 /// As [`start`].
-pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Options) -> anyhow::Result<Running> {
+pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: Options) -> anyhow::Result<Running> {
     let topics = Topics::new(site.gateway.as_str());
     let links = drivers::links(&drivers);
     info!(gateway = topics.gateway(), version = env!("CARGO_PKG_VERSION"), "wharf starts: {}", site.summary());
+    // With many points they are most of what is in memory by now.
+    site.forget_links();
 
     let started = Instant::now();
     // First of all: what follows belongs to one gateway alone.
@@ -177,7 +179,7 @@ pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Opti
         let (health, to) = (end.health.clone(), To::Some(route));
         link_watchers.spawn(health::watch_link(link.clone(), health, to, north.clone(), topics.clone()));
         overrun_watch.add(link.clone(), route, end.overruns.clone());
-        link_ends.push((link.clone(), end.health.clone(), end.traffic.clone()));
+        link_ends.push(LinkEnd::new(link.clone(), &end));
         ends.insert(link, end);
         southbound.tasks.spawn(supervisor::supervise(driver, port));
     }

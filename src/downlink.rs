@@ -63,6 +63,17 @@ pub enum Source {
     Control(Asker),
 }
 
+/// For people: `uplink central`.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Uplink(name) => write!(f, "uplink {name}"),
+            Self::Local => f.write_str("local broker"),
+            Self::Control(_) => f.write_str("this machine"),
+        }
+    }
+}
+
 /// Someone who waits for one answer, and gets it as it is published.
 #[derive(Clone)]
 pub struct Asker(mpsc::Sender<Json>);
@@ -195,8 +206,8 @@ impl Downlink {
                 Verdict::Refused(reply, refusal) => {
                     let (topic, from) = (&ask.incoming.topic, &ask.source);
                     match work.refusals.note(1) {
-                        Some(line) => warn!(topic, ?from, %refusal, held_back = line.count - 1, "command refused"),
-                        None => debug!(topic, ?from, %refusal, "command refused"),
+                        Some(line) => warn!(topic, %from, %refusal, held_back = line.count - 1, "command refused"),
+                        None => debug!(topic, %from, %refusal, "command refused"),
                     }
                     Outcome::error(&reply, &refusal.to_string()).tell(&self.north, reply).await;
                 }
@@ -241,6 +252,9 @@ impl Downlink {
                 [(_, answer)] if !many => Outcome::one(&reply, answer),
                 answers => Outcome::many(&reply, answers),
             };
+            if let Some(error) = outcome.why() {
+                warn!(topic = reply.topic, error, "command failed");
+            }
             let unsent = |(_, answer): &(PointId, Answer)| answer.as_ref().is_err_and(CommandError::is_unsent);
             let stays = (!answers.iter().all(unsent)).then_some(&outcome);
             let waiting = match (&journal, &key) {

@@ -13,7 +13,7 @@ use crate::mapping::LinkFacts;
 pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
     let mut drivers: Vec<Arc<dyn Driver>> = Vec::new();
     for (name, settings) in site.modbus.iter() {
-        let driver = wharf_modbus::Modbus::new(LinkId::from(name.as_str()), settings.clone());
+        let driver = wharf_modbus::Modbus::new(LinkId::from(name.as_str()), settings);
         drivers.push(Arc::new(match state_dir {
             Some(state) => driver
                 .remembering(state.join("modbus").join(format!("{name}.holes")))

@@ -42,10 +42,15 @@ pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, to: T
     }
 }
 
-/// A device's health as a message.
-pub fn device_message(topics: &Topics, device: &DeviceId, alive: bool, reason: Option<&str>) -> Message {
+/// A device's health as a message: whether it answers, and since when.
+pub fn device_message(
+    topics: &Topics,
+    device: &DeviceId,
+    (alive, since): (bool, SystemTime),
+    reason: Option<&str>,
+) -> Message {
     let state = if alive { "online" } else { "offline" };
-    let payload = state_payload(state, epoch_ms(SystemTime::now()), reason);
+    let payload = state_payload(state, epoch_ms(since), reason);
     Message::new(topics.device(device), payload).json().retained()
 }
 

@@ -6,9 +6,6 @@
 //! and the place it begins at; points that the device does not have are dropped.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
 
 use wharf_contract::settings::{Node, Typed};
 
@@ -30,12 +27,6 @@ const MOST_MODELS: usize = 100;
 /// The most registers that one request reads.
 const MOST_REGISTERS: u16 = 125;
 
-/// How long a device may take to connect, and for each answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Reads holding registers: the first one's address and how many.
-pub type ReadRegisters<'a> = &'a mut dyn FnMut(u16, u16) -> Result<Vec<u16>, String>;
-
 /// One model of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
@@ -47,21 +38,27 @@ pub struct Model {
     pub length: u16,
 }
 
-/// Walks from model to model.
-pub fn walk(read: ReadRegisters) -> Result<Vec<Model>, String> {
-    let mut why = String::new();
-    let begin = BASES.into_iter().find(|base| match read(*base, 2) {
-        Ok(registers) => registers == BEGIN,
-        Err(reason) => {
-            why = format!("; the last answer was: {reason}");
-            false
+/// Walks from model to model. `read` reads holding registers: the first one's address and how many.
+///
+/// # Errors
+/// There is no SunSpec device, or its models make no sense, in words.
+pub async fn walk(read: &mut impl AsyncFnMut(u16, u16) -> Result<Vec<u16>, String>) -> Result<Vec<Model>, String> {
+    let (mut why, mut begin) = (String::new(), None);
+    for base in BASES {
+        match read(base, 2).await {
+            Ok(registers) if registers == BEGIN => {
+                begin = Some(base);
+                break;
+            }
+            Ok(_) => {}
+            Err(reason) => why = format!("; the last answer was: {reason}"),
         }
-    });
+    }
     let begin = begin.ok_or_else(|| format!("no SunSpec device: there is no `SunS` at 40000, 0 or 50000{why}"))?;
     let mut models = Vec::new();
     let mut at = begin.checked_add(2);
     while let Some(base) = at {
-        let &[number, length] = read(base, 2)?.as_slice() else { return Err("too few registers came".into()) };
+        let &[number, length] = read(base, 2).await?.as_slice() else { return Err("too few registers came".into()) };
         if number == END {
             return Ok(models);
         }
@@ -75,7 +72,14 @@ pub fn walk(read: ReadRegisters) -> Result<Vec<Model>, String> {
 }
 
 /// The devices of the site file that the models come to, as YAML under `devices:`.
-pub fn devices(models: &[Model], unit: u8, read: ReadRegisters) -> Result<String, String> {
+///
+/// # Errors
+/// A model cannot be read, in words.
+pub async fn devices(
+    models: &[Model],
+    unit: u8,
+    read: &mut impl AsyncFnMut(u16, u16) -> Result<Vec<u16>, String>,
+) -> Result<String, String> {
     let mut yaml = String::from("devices:\n");
     let mut names: Vec<String> = Vec::new();
     for model in models {
@@ -95,7 +99,7 @@ pub fn devices(models: &[Model], unit: u8, read: ReadRegisters) -> Result<String
         let name = name.unwrap_or_default();
         let _ = writeln!(yaml, "  {name}:\n    unit: {unit}\n    profile: {profile}\n    base: {}", model.base);
         names.push(name);
-        let missing = missing_points(text, &whole(model, read)?);
+        let missing = missing_points(text, &whole(model, read).await?);
         if !missing.is_empty() {
             let _ = writeln!(yaml, "    points: # what this device does not have");
         }
@@ -107,7 +111,10 @@ pub fn devices(models: &[Model], unit: u8, read: ReadRegisters) -> Result<String
 }
 
 /// All registers of a model, its number and length among them.
-fn whole(model: &Model, read: ReadRegisters) -> Result<Vec<u16>, String> {
+async fn whole(
+    model: &Model,
+    read: &mut impl AsyncFnMut(u16, u16) -> Result<Vec<u16>, String>,
+) -> Result<Vec<u16>, String> {
     let mut registers = Vec::new();
     let end = u32::from(model.length) + 2;
     while let Ok(done) = u16::try_from(registers.len())
@@ -115,7 +122,7 @@ fn whole(model: &Model, read: ReadRegisters) -> Result<Vec<u16>, String> {
     {
         let count = u16::try_from(end - u32::from(done)).unwrap_or(MOST_REGISTERS).min(MOST_REGISTERS);
         let at = model.base.checked_add(done).ok_or("a model reaches beyond the last register")?;
-        let part = read(at, count)?;
+        let part = read(at, count).await?;
         if part.len() != usize::from(count) {
             return Err("too few registers came".into());
         }
@@ -149,62 +156,6 @@ fn is_nan(high: u16, low: u16) -> bool {
     f32::from_bits(u32::from(high) << 16 | u32::from(low)).is_nan()
 }
 
-/// A plain Modbus TCP connection that only ever reads holding registers.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
-    unit: u8,
-    transaction: u16,
-}
-
-impl Connection {
-    /// Connects to a device.
-    pub fn open(host: &str, port: u16, unit: u8) -> Result<Self, String> {
-        let words = |error: std::io::Error| format!("no connection to {host}:{port}: {error}");
-        let mut last = format!("{host} has no address");
-        for address in (host, port).to_socket_addrs().map_err(words)? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(PATIENCE)).map_err(words)?;
-                    stream.set_write_timeout(Some(PATIENCE)).map_err(words)?;
-                    return Ok(Self { stream, unit, transaction: 0 });
-                }
-                Err(error) => last = words(error),
-            }
-        }
-        Err(last)
-    }
-
-    /// Reads holding registers: function 3. An answer that does not fit ends the connection.
-    pub fn read(&mut self, start: u16, count: u16) -> Result<Vec<u16>, String> {
-        let words = |error: std::io::Error| format!("no answer: {error}");
-        self.transaction = self.transaction.wrapping_add(1);
-        let [id_high, id_low] = self.transaction.to_be_bytes();
-        let ([start_high, start_low], [count_high, count_low]) = (start.to_be_bytes(), count.to_be_bytes());
-        let header = [id_high, id_low, 0, 0];
-        let pdu = [0, 6, self.unit, 3, start_high, start_low, count_high, count_low];
-        self.stream.write_all(&[&header[..], &pdu[..]].concat()).map_err(words)?;
-        let mut answer = [0; 8];
-        self.stream.read_exact(&mut answer).map_err(words)?;
-        let [id_high, id_low, 0, 0, length_high, length_low, unit, function] = answer else {
-            return Err("the answer is no Modbus TCP".into());
-        };
-        let length = u16::from_be_bytes([length_high, length_low]);
-        if [id_high, id_low] != header[..2] || unit != self.unit || !(3..=254).contains(&length) {
-            return Err("the answer belongs to something else".into());
-        }
-        let mut rest = vec![0; usize::from(length) - 2];
-        self.stream.read_exact(&mut rest).map_err(words)?;
-        match (function, rest.as_slice()) {
-            (3, [bytes, data @ ..]) if usize::from(*bytes) == data.len() && data.len() == usize::from(count) * 2 => {
-                Ok(data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect())
-            }
-            (0x83, [code]) => Err(format!("the device refuses registers from {start} on (exception {code})")),
-            _ => Err("the answer makes no sense".into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,40 +170,41 @@ mod tests {
         (base..).zip(BEGIN.into_iter().chain(chain).chain([END, 0])).collect()
     }
 
-    fn reader(registers: &BTreeMap<u16, u16>) -> impl FnMut(u16, u16) -> Result<Vec<u16>, String> {
-        move |start, count| {
+    fn reader(registers: &BTreeMap<u16, u16>) -> impl AsyncFnMut(u16, u16) -> Result<Vec<u16>, String> {
+        async move |start: u16, count: u16| {
             let read = |at: u16| registers.get(&at).copied().ok_or_else(|| format!("nothing at {at}"));
             (start..start.saturating_add(count)).map(read).collect()
         }
     }
 
-    #[test]
-    fn models_are_found_wherever_the_device_begins() {
+    #[tokio::test]
+    async fn models_are_found_wherever_the_device_begins() {
         for base in BASES {
             let registers = device(base, &[(1, vec![0; 66]), (103, vec![0; 50]), (120, vec![0; 26])]);
-            let models = walk(&mut reader(&registers)).unwrap();
+            let models = walk(&mut reader(&registers)).await.unwrap();
             let found: Vec<_> = models.iter().map(|model| (model.number, model.base - base, model.length)).collect();
             assert_eq!(found, [(1, 2, 66), (103, 70, 50), (120, 122, 26)]);
         }
     }
 
-    #[test]
-    fn what_is_no_sunspec_device_is_said_to_be_none() {
-        assert!(walk(&mut |_, _| Ok(vec![0, 0])).unwrap_err().contains("no `SunS`"));
-        assert!(walk(&mut |_, _| Err("exception 2".into())).unwrap_err().contains("exception 2"));
+    #[tokio::test]
+    async fn what_is_no_sunspec_device_is_said_to_be_none() {
+        assert!(walk(&mut async |_, _| Ok(vec![0, 0])).await.unwrap_err().contains("no `SunS`"));
+        assert!(walk(&mut async |_, _| Err("exception 2".into())).await.unwrap_err().contains("exception 2"));
     }
 
-    #[test]
-    fn a_chain_without_an_end_is_left() {
-        let endless = |start: u16, _| Ok(if start == 40_000 { BEGIN.to_vec() } else { vec![7, 0] });
-        assert!(walk(&mut { endless }).unwrap_err().contains("more than 100"));
-        let too_far = |start: u16, _| Ok(if start == 40_000 { BEGIN.to_vec() } else { vec![7, 60_000] });
-        assert!(walk(&mut { too_far }).unwrap_err().contains("do not come to an end"));
-        assert!(walk(&mut |start, _| Ok(if start == 40_000 { BEGIN.to_vec() } else { vec![7] })).is_err());
+    #[tokio::test]
+    async fn a_chain_without_an_end_is_left() {
+        let endless = async |start: u16, _| Ok(if start == 40_000 { BEGIN.to_vec() } else { vec![7, 0] });
+        assert!(walk(&mut { endless }).await.unwrap_err().contains("more than 100"));
+        let too_far = async |start: u16, _| Ok(if start == 40_000 { BEGIN.to_vec() } else { vec![7, 60_000] });
+        assert!(walk(&mut { too_far }).await.unwrap_err().contains("do not come to an end"));
+        let short = async |start, _| Ok(if start == 40_000 { BEGIN.to_vec() } else { vec![7] });
+        assert!(walk(&mut { short }).await.is_err());
     }
 
-    #[test]
-    fn what_is_found_is_a_good_site_file_without_the_points_that_are_not_there() {
+    #[tokio::test]
+    async fn what_is_found_is_a_good_site_file_without_the_points_that_are_not_there() {
         let mut inverter = vec![0; 50];
         // Its second phase, its heat sink and the power of ten of its DC power are not there.
         (inverter[2], inverter[32], inverter[30]) = (0xFFFF, 0x8000, 0x8000);
@@ -271,8 +223,8 @@ mod tests {
             ],
         );
         let mut read = reader(&registers);
-        let models = walk(&mut read).unwrap();
-        let yaml = devices(&models, 3, &mut read).unwrap();
+        let models = walk(&mut read).await.unwrap();
+        let yaml = devices(&models, 3, &mut read).await.unwrap();
         assert!(yaml.contains("  inverter:\n    unit: 3\n    profile: sunspec-103\n    base: 40069\n"), "{yaml}");
         assert!(
             yaml.contains("      current_l2: off\n      dc_power: off\n      temperature_heat_sink: off\n"),

@@ -1,6 +1,6 @@
 //! The mapping at work: events in, messages out, until every driver is gone.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -28,8 +28,9 @@ pub struct Mapper {
     batch: VecDeque<LinkEvent>,
     /// The reading on its way north: who takes it, and when it was taken.
     in_hand: Option<(Route, SystemTime)>,
-    /// The devices that answer, by what their drivers have said of them: as many as there are at most.
-    alive: BTreeSet<(LinkId, DeviceId)>,
+    /// Whether each device answers and since when, by what its driver has said of it: as many as there are
+    /// at most.
+    devices: BTreeMap<(LinkId, DeviceId), (bool, SystemTime)>,
     /// Readings that uplinks did not get. When the gateway stops while a queue has no room, it
     /// will have none for what is behind either, so from the first on they are only counted.
     lost: Vec<(Route, Overrun)>,
@@ -47,7 +48,7 @@ impl Mapper {
     ) -> Self {
         let links = links.into_iter().map(|facts| (facts.link.clone(), north.routes(facts))).collect();
         let (batch, in_hand, lost) = (VecDeque::new(), None, Vec::new());
-        Self { mapping, links, north, topics, clock, events, batch, in_hand, alive: BTreeSet::new(), lost }
+        Self { mapping, links, north, topics, clock, events, batch, in_hand, devices: BTreeMap::new(), lost }
     }
 
     /// Runs until every driver is gone and nothing waits any more. An uplink that is told to block
@@ -62,26 +63,28 @@ impl Mapper {
                     Event::Reading(reading) if self.lost.is_empty() => self.carry(&link, reading).await,
                     Event::Reading(reading) => self.lose_reading(&link, &reading),
                     Event::Device { device, alive, reason } => {
-                        if alive {
-                            info!(%link, %device, "device answers");
-                        } else {
-                            warn!(%link, %device, reason, "device does not answer");
+                        match (alive, &reason) {
+                            (true, None) => info!(%link, %device, "device answers"),
+                            (true, Some(reason)) => warn!(%link, %device, reason, "device answers, with trouble"),
+                            (false, _) => warn!(%link, %device, reason, "device does not answer"),
                         }
-                        self.tell(&link, &device, alive, reason.as_deref()).await;
-                        let known = (link, device);
-                        if alive {
-                            self.alive.insert(known)
-                        } else {
-                            self.alive.remove(&known)
-                        };
+                        let now = (alive, SystemTime::now());
+                        let known = self.devices.entry((link.clone(), device.clone())).or_insert(now);
+                        // There may be more to say of a device that is as it was.
+                        if known.0 != alive {
+                            *known = now;
+                        }
+                        let state = *known;
+                        self.tell(&link, &device, state, reason.as_deref()).await;
                     }
                 }
             }
         }
         // The drivers are gone, and what is retained of their devices would say `online` for ever. The
         // links take their leave in the same words.
-        while let Some((link, device)) = self.alive.pop_first() {
-            self.tell(&link, &device, false, Some("the gateway is stopping")).await;
+        let stopped = (false, SystemTime::now());
+        for ((link, device), _) in std::mem::take(&mut self.devices).into_iter().filter(|(_, (alive, _))| *alive) {
+            self.tell(&link, &device, stopped, Some("the gateway is stopping")).await;
         }
     }
 
@@ -128,9 +131,9 @@ impl Mapper {
         }
     }
 
-    async fn tell(&self, link: &LinkId, device: &DeviceId, alive: bool, reason: Option<&str>) {
+    async fn tell(&self, link: &LinkId, device: &DeviceId, state: (bool, SystemTime), reason: Option<&str>) {
         let Some(routes) = self.links.get(link) else { return };
-        let message = health::device_message(&self.topics, device, alive, reason);
+        let message = health::device_message(&self.topics, device, state, reason);
         self.north.publish(message, &To::Some(routes.device(device))).await;
     }
 }

@@ -12,6 +12,7 @@ use crate::{app, config};
 #[derive(Args)]
 pub struct CheckArgs {
     /// The site file
+    #[arg(value_name = "SITE")]
     file: PathBuf,
     /// Print the verdict as JSON
     #[arg(long)]

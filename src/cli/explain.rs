@@ -1,5 +1,6 @@
 //! `wharf explain`: what the gateway is going to ask of which device, how often, and whether its
-//! links have the time for it. Everything follows from the site file; nothing is touched.
+//! links have the time for it. Everything follows from the site file and from what the gateway has
+//! remembered of the devices; nothing is touched.
 
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use crate::drivers;
 
 /// How many points of a request are named; of the others it is said how many they are.
 const NAMED: usize = 6;
+
+/// How many places that a device refuses are named; of the others it is said how many they are.
+const REFUSED_NAMED: usize = 20;
 
 /// Show what is going to be asked of which device, and what that takes.
 #[derive(Args)]
@@ -32,7 +36,7 @@ pub struct ExplainArgs {
 /// Explains the site: exit code 78 if its file is wrong, 2 if it has no such link.
 pub fn run(args: &ExplainArgs) -> Result<(), Exit> {
     let (site, state_dir) = args.place.open()?;
-    let mut drivers = drivers::build(&site, None);
+    let mut drivers = drivers::build(&site, Some(&state_dir));
     if let Some(wanted) = &args.link {
         drivers.retain(|driver| driver.name().as_str() == wanted);
         if drivers.is_empty() {
@@ -83,7 +87,20 @@ fn human(driver: &Arc<dyn Driver>, plan: Option<LinkPlan>) -> String {
     if !rows.is_empty() {
         lines.push(table(&["DEVICE", "READS", "EVERY", "TAKES", "LOAD", "POINTS"], 2, 5, &rows));
     }
+    lines.extend(plan.devices.iter().filter_map(refused));
+    lines.extend(plan.forget.map(|how| format!("to have it forgotten and looked for anew: {how}")));
     lines.join("\n")
+}
+
+/// What a device is not asked for any more, or only alone.
+fn refused(device: &DevicePlan) -> Option<String> {
+    let mut places: Vec<String> = device.refuses.iter().take(REFUSED_NAMED).cloned().collect();
+    if device.refuses.len() > REFUSED_NAMED {
+        places.push(format!("{} more", device.refuses.len() - REFUSED_NAMED));
+    }
+    let name = &device.device;
+    (!places.is_empty())
+        .then(|| format!("remembered: {name} refuses {}; the others are read without it", places.join(", ")))
 }
 
 fn device_row(device: &DevicePlan) -> Vec<String> {
@@ -127,6 +144,7 @@ fn link_json(driver: &Arc<dyn Driver>, plan: Option<LinkPlan>) -> Json {
         "load": plan.load(),
         "warning": plan.warning(),
         "advice": plan.advice(),
+        "forget": plan.forget,
         "settings": settings_json(&plan.settings),
         "devices": plan.devices.iter().map(device_json).collect::<Vec<_>>(),
     })
@@ -146,6 +164,7 @@ fn device_json(device: &DevicePlan) -> Json {
     json!({
         "device": device.device.as_str(),
         "settings": settings_json(&device.settings),
+        "refuses": device.refuses,
         "load": device.load(),
         "requests": device.requests.iter().map(request).collect::<Vec<_>>(),
     })
@@ -213,6 +232,20 @@ tank    holding 100–105     1s  2.3 ms  0.2 %  level, pressure, total (10s)
 
 mysensors garden: listens, and asks for nothing at a rhythm";
         assert_eq!(explained(text), expected);
+    }
+
+    #[test]
+    fn what_a_device_was_found_to_refuse_is_named_up_to_a_bound() {
+        let refusing = |number: usize| DevicePlan {
+            device: "tank".into(),
+            settings: Vec::new(),
+            requests: Vec::new(),
+            refuses: (0..number).map(|n| format!("holding {n}")).collect(),
+        };
+        assert_eq!(refused(&refusing(0)), None);
+        let said = refused(&refusing(2)).unwrap();
+        assert_eq!(said, "remembered: tank refuses holding 0, holding 1; the others are read without it");
+        assert!(refused(&refusing(30)).unwrap().contains("holding 19, 10 more;"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ const LARGEST: u64 = 4 << 20;
 #[derive(Args)]
 pub struct ImportArgs {
     /// The map: a table with headings, among them a name and an address
+    #[arg(value_name = "CSV")]
     file: PathBuf,
     /// The table of addresses that do not say it
     #[arg(long)]

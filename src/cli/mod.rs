@@ -13,7 +13,6 @@ mod queue;
 mod run;
 mod schema;
 mod status;
-mod sunspec;
 mod words;
 
 use std::io::Write;
@@ -90,7 +89,7 @@ enum Command {
     /// Walk through a SunSpec device over Modbus TCP and print what to write into the site file
     ///
     /// Reads holding registers and nothing else.
-    Sunspec(sunspec::SunspecArgs),
+    Sunspec(field::sunspec::SunspecArgs),
     /// Turn a maker's register map (CSV) into points for the site file
     ///
     /// Columns are found by their headings, in any order: name, address, and whatever there is of
@@ -125,7 +124,7 @@ pub fn main() -> ExitCode {
         Command::Queue(args) => queue::run(args),
         Command::Schema => schema::run(),
         Command::Profiles(args) => profiles::run(&args),
-        Command::Sunspec(args) => sunspec::run(&args),
+        Command::Sunspec(args) => block_on(field::sunspec::run(&args)),
         Command::Import(args) => import::run(&args),
     };
     match result {

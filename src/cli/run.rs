@@ -13,6 +13,7 @@ use crate::{app, config};
 #[derive(Args)]
 pub struct RunArgs {
     /// The site file
+    #[arg(value_name = "SITE")]
     file: PathBuf,
 }
 

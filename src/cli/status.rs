@@ -10,6 +10,9 @@ use super::place::{Place, nowhere};
 use super::words::{about, bytes, count, harmless, lasting, table, time};
 use crate::control::{self, AskError, metrics};
 
+/// How many devices of a link are shown, those to look at first.
+const DEVICES_SHOWN: usize = 40;
+
 /// Ask a running gateway how it is.
 #[derive(Args)]
 pub struct StatusArgs {
@@ -77,6 +80,7 @@ fn human(status: &Json) -> String {
     if !links.is_empty() {
         parts.push(table(&["LINK", "STATE", "SINCE", "REQUESTS", "IN VAIN", "REASON"], 2, 5, &links));
     }
+    parts.extend(status["links"].as_array().into_iter().flatten().filter_map(|link| devices(link, now)));
     let uplinks = rows(&status["uplinks"], |uplink| {
         let error = &uplink["last_error"];
         let last = match error["error"].as_str() {
@@ -107,6 +111,68 @@ fn human(status: &Json) -> String {
         parts.push(wear(&status["wear"]));
     }
     parts.join("\n\n")
+}
+
+/// The devices of a link: as many as fit, and how many others there are.
+fn devices(link: &Json, now: u64) -> Option<String> {
+    let counts: Vec<(&str, usize)> = link["device_states"]
+        .as_object()?
+        .iter()
+        .filter_map(|(state, number)| Some((state.as_str(), usize::try_from(number.as_u64()?).ok()?)))
+        .collect();
+    let all = link["devices"].as_array()?;
+    let listed = &all[..all.len().min(DEVICES_SHOWN)];
+    if listed.is_empty() {
+        return None;
+    }
+    let rows: Vec<Vec<String>> = listed.iter().map(|device| device_row(device, now)).collect();
+    let header = ["DEVICE", "STATE", "SINCE", "LAST GOOD", "REQUESTS", "NO ANSWER", "DAMAGED", "REASON"];
+    let shown = |state: &str| listed.iter().filter(|device| device["state"] == *state).count();
+    let left: Vec<(&str, usize)> = counts
+        .iter()
+        .map(|(state, number)| (*state, number.saturating_sub(shown(state))))
+        .filter(|(_, number)| *number > 0)
+        .collect();
+    let title = format!("{}: {}", word(&link["name"]), by_state(&counts));
+    let more = match left.as_slice() {
+        [] => String::new(),
+        [(state, number)] => format!("\nand {} more, all {state}", count(*number as u64)),
+        several => {
+            let number: usize = several.iter().map(|(_, number)| number).sum();
+            format!("\nand {} more: {}", count(number as u64), by_state(several))
+        }
+    };
+    Some(format!("{title}\n{}{more}", table(&header, 2, 7, &rows)))
+}
+
+/// `480 online, 2 offline`
+fn by_state(counts: &[(&str, usize)]) -> String {
+    let counts = counts.iter().filter(|(_, number)| *number > 0);
+    counts.map(|(state, number)| format!("{} {state}", count(*number as u64))).collect::<Vec<_>>().join(", ")
+}
+
+fn device_row(device: &Json, now: u64) -> Vec<String> {
+    let counted = |outcome: &str| match device["requests"].as_object() {
+        Some(requests) => number(&requests.get(outcome).cloned().unwrap_or_default()),
+        None => String::new(),
+    };
+    let good = ago(&device["last_good"], now);
+    let trouble = &device["trouble"];
+    let reason = match (device["reason"].as_str(), trouble["reason"].as_str()) {
+        (Some(reason), _) => harmless(reason),
+        (None, Some(reason)) => format!("{}: {}", word(&trouble["point"]), harmless(reason)),
+        (None, None) => String::new(),
+    };
+    vec![
+        word(&device["name"]),
+        word(&device["state"]),
+        ago(&device["since"], now),
+        if good.is_empty() { "never".to_owned() } else { format!("{good} ago") },
+        requests(&device["requests"]).0,
+        counted("silent"),
+        counted("damaged"),
+        reason,
+    ]
 }
 
 fn queue_row(uplink: &Json, now: u64) -> Vec<String> {
@@ -217,6 +283,47 @@ mod tests {
         let (bus, garden): (Vec<_>, Vec<_>) = (row("bus"), row("garden"));
         assert_eq!(bus, ["bus", "online", "12,040", "35"]);
         assert_eq!(garden, ["garden", "online"]);
+    }
+
+    #[test]
+    fn of_each_device_it_is_said_how_it_is_since_when_and_why() {
+        let now = 1_000_000;
+        let said = human(&json!({ "gateway": "gw1", "now": now, "links": [{
+            "name": "bus", "state": "degraded", "device_states": { "offline": 1, "online": 2, "unheard": 1 },
+            "devices": [
+                { "name": "dead", "state": "offline", "since": now - 60_000, "last_good": now - 65_000,
+                    "reason": "no answer within 1s", "trouble": null,
+                    "requests": { "answered": 1000, "silent": 7, "damaged": 2 } },
+                { "name": "odd", "state": "online", "since": now - 90_000, "last_good": now - 1000, "reason": null,
+                    "trouble": { "point": "level", "reason": "illegal data address" }, "requests": { "answered": 9 } },
+                { "name": "new", "state": "unheard", "since": now - 5000, "requests": null },
+                { "name": "well", "state": "online", "since": now - 90_000, "last_good": now, "requests": { "answered": 9 } },
+            ],
+        }] }));
+        let expected = "\
+bus: 1 offline, 2 online, 1 unheard
+DEVICE  STATE    SINCE  LAST GOOD  REQUESTS  NO ANSWER  DAMAGED  REASON
+dead    offline   60 s   65 s ago     1,009          7        2  no answer within 1s
+odd     online    90 s    1 s ago         9          0        0  level: illegal data address
+new     unheard    5 s      never
+well    online    90 s    0 s ago         9          0        0";
+        assert!(said.ends_with(expected), "{said}");
+    }
+
+    #[test]
+    fn of_many_devices_some_are_shown_and_the_others_counted() {
+        let device = |number: usize, state| json!({ "name": format!("d{number}"), "state": state });
+        let shown = |offline: usize, online: usize| {
+            let devices = (0..offline)
+                .map(|n| device(n, "offline"))
+                .chain((offline..offline + online).map(|n| device(n, "online")));
+            let devices: Vec<Json> = devices.collect();
+            let states = json!({ "offline": offline, "online": online });
+            human(&json!({ "links": [{ "name": "bus", "device_states": states, "devices": devices }] }))
+        };
+        assert!(shown(2, 518).ends_with("\nand 480 more, all online"), "{}", shown(2, 518));
+        assert!(shown(41, 2000).ends_with("\nand 2,001 more: 1 offline, 2,000 online"));
+        assert!(shown(0, 40).lines().last().is_some_and(|line| line.starts_with("d39")));
     }
 
     #[test]

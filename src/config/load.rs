@@ -80,7 +80,10 @@ fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> 
     let whole = |look: Files| site.as_ref().map(look).unwrap_or_default();
     // What a profile says in an odd way is its maker's to know, not that of everyone who uses it.
     let found = found.into_iter().filter(|problem| !problem.is_warning() || sources.is_site(problem.span)).collect();
-    let later = [found, check::names(&root), whole(check::site), whole(files)];
+    let names = check::names(&root);
+    // The tree of a large site takes much memory, and the drivers that the next check builds find room in it.
+    drop(root);
+    let later = [found, names, whole(check::site), whole(files)];
     // What the tree refused would be a puzzle to the decoder too; one message is enough.
     let refused: HashSet<Span> = problems.iter().map(|problem| problem.span).collect();
     problems.extend(later.into_iter().flatten().filter(|problem| !refused.contains(&problem.span)));

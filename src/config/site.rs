@@ -42,6 +42,13 @@ settings! {
     };
 }
 
+impl Site {
+    /// Lets go of what it says of links. Their drivers have taken from it what they need.
+    pub fn forget_links(&mut self) {
+        (self.modbus, self.mysensors) = (Named::none(), Named::none());
+    }
+}
+
 settings! {
     /// A broker upstream, and how messages get there.
     pub struct Uplink {

@@ -59,7 +59,7 @@ pub fn move_down(node: &mut Node, lines: usize) {
         NodeKind::Scalar { .. } => {}
         NodeKind::Sequence(items) => items.iter_mut().for_each(|item| move_down(item, lines)),
         NodeKind::Mapping(entries) => {
-            for entry in entries {
+            for entry in entries.iter_mut() {
                 entry.key_span.line += lines;
                 move_down(&mut entry.value, lines);
             }

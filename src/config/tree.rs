@@ -115,7 +115,7 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open::Sequence { span, items }) => self.place(Node { span, kind: NodeKind::Sequence(items) })?,
                 Some(Open::Mapping { span, entries, .. }) => {
-                    self.place(Node { span, kind: NodeKind::Mapping(entries) })?;
+                    self.place(Node { span, kind: NodeKind::Mapping(entries.into()) })?;
                 }
                 None => {}
             },

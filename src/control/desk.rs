@@ -9,9 +9,9 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
-use wharf_contract::port::{Outcome, Traffic};
+use wharf_contract::port::{Device, Devices, Outcome, Presence, Traffic};
 use wharf_contract::settings::suggestion;
-use wharf_contract::{Health, LinkId};
+use wharf_contract::{Health, LinkId, PortEnd};
 
 use super::field::Field;
 use super::rates::{Rates, Sample};
@@ -24,6 +24,9 @@ use crate::uplink::{UplinkEnd, UplinkState};
 /// What a gateway can be asked.
 const REQUESTS: [&str; 5] = ["status", "purge", "read", "write", "raw"];
 
+/// How many devices a status lists, of all links together: those to look at first.
+const DEVICES_LISTED: usize = 1000;
+
 /// Where questions are answered. It looks at the parts of the gateway and touches none of them,
 /// unless it is asked to.
 pub struct Desk {
@@ -35,8 +38,16 @@ pub struct Desk {
 }
 
 struct Parts {
-    links: Vec<(LinkId, Watched<Health>, Traffic)>,
+    links: Vec<LinkEnd>,
     uplinks: Vec<Uplink>,
+}
+
+/// A link, as far as it can be looked at.
+pub struct LinkEnd {
+    name: LinkId,
+    health: Watched<Health>,
+    traffic: Traffic,
+    devices: Devices,
 }
 
 struct Uplink {
@@ -52,7 +63,7 @@ impl Desk {
         gateway: &str,
         state_dir: &Path,
         started: Instant,
-        links: Vec<(LinkId, watch::Receiver<Health>, Traffic)>,
+        links: Vec<LinkEnd>,
         uplinks: Vec<(UplinkEnd, Queue)>,
         field: Field,
     ) -> Self {
@@ -62,18 +73,15 @@ impl Desk {
             queue,
             rates: Rates::default(),
         });
-        let parts = Parts {
-            links: links.into_iter().map(|(link, health, traffic)| (link, Watched::new(health), traffic)).collect(),
-            uplinks: uplinks.collect(),
-        };
+        let parts = Parts { links, uplinks: uplinks.collect() };
         Self { gateway: gateway.to_owned(), state_dir: state_dir.to_owned(), started, parts: Mutex::new(parts), field }
     }
 
     /// Takes note of how things are: for the rates, and for since when. About once a second.
     pub fn sample(&self) {
         let mut parts = self.parts();
-        for (_, health, _) in &mut parts.links {
-            health.look();
+        for link in &mut parts.links {
+            link.health.look();
         }
         for uplink in &mut parts.uplinks {
             uplink.state.look();
@@ -98,12 +106,13 @@ impl Desk {
 
     /// How everything is. Times are milliseconds since 1970, by the clock as it is now; what a queue
     /// has captured, acknowledged and dropped is counted since the queue was made, what was written
-    /// since the gateway started.
+    /// since the gateway started. Of each link all devices are counted by state, and listed as far as
+    /// there is room for, those to look at first.
     pub fn status(&self) -> Json {
         let now = Instant::now();
         let mut parts = self.parts();
-        let link = |(link, health, traffic): &mut _| link_json(link, health, traffic, now);
-        let links: Vec<Json> = parts.links.iter_mut().map(link).collect();
+        let mut room = DEVICES_LISTED;
+        let links: Vec<Json> = parts.links.iter_mut().map(|link| link.look(now, &mut room)).collect();
         let uplinks: Vec<Json> = parts.uplinks.iter_mut().map(|uplink| uplink.look(now)).collect();
         let written = parts.uplinks.iter().map(|uplink| uplink.queue.counters().device_bytes).sum();
         drop(parts);
@@ -168,19 +177,50 @@ impl Uplink {
     }
 }
 
-fn link_json(link: &LinkId, health: &mut Watched<Health>, traffic: &Traffic, now: Instant) -> Json {
-    let (health, since) = health.look();
-    let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), traffic.of(outcome).into()));
-    let outcomes: serde_json::Map<String, Json> = outcomes.collect();
-    // A driver that only listens has asked for nothing.
-    let requests = (traffic.requests() > 0).then_some(outcomes);
+impl LinkEnd {
+    /// A link and the gateway's end of its port.
+    pub fn new(name: LinkId, end: &PortEnd) -> Self {
+        let (traffic, devices) = (end.traffic.clone(), end.devices.clone());
+        Self { name, health: Watched::new(end.health.clone()), traffic, devices }
+    }
+
+    /// How it is, with as many of its devices as there is `room` for.
+    fn look(&mut self, now: Instant, room: &mut usize) -> Json {
+        let (health, since) = self.health.look();
+        let sight = self.devices.look(*room);
+        *room = room.saturating_sub(sight.devices.len());
+        let counts = Presence::ALL.into_iter().zip(sight.counts);
+        let counts = counts.map(|(presence, count)| (presence.as_str().to_owned(), Json::from(count)));
+        json!({
+            "name": self.name.as_str(),
+            "state": health.as_str(),
+            "since": wall(since, now),
+            "reason": health.reason(),
+            "requests": traffic_json(&self.traffic),
+            "devices_beyond": self.devices.beyond(),
+            "device_states": counts.collect::<serde_json::Map<_, _>>(),
+            "devices": sight.devices.iter().map(|device| device_json(device, now)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn device_json(device: &Device, now: Instant) -> Json {
+    let trouble = device.trouble.as_ref();
     json!({
-        "name": link.as_str(),
-        "state": health.as_str(),
-        "since": wall(since, now),
-        "reason": health.reason(),
-        "requests": requests,
+        "name": device.name.as_str(),
+        "state": device.presence.as_str(),
+        "since": wall(device.since, now),
+        "reason": device.reason.as_deref(),
+        "trouble": trouble.map(|(point, reason)| json!({ "point": point.as_str(), "reason": reason.as_ref() })),
+        "last_good": device.last_good.map(|at| wall(at, now)),
+        "requests": traffic_json(&device.traffic),
     })
+}
+
+/// Requests by how they ended; nothing where none were counted, as of a driver that only listens.
+fn traffic_json(traffic: &Traffic) -> Option<Json> {
+    let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), traffic.of(outcome).into()));
+    (traffic.requests() > 0).then(|| Json::Object(outcomes.collect()))
 }
 
 fn queue_json(counters: &queue::Counters) -> Json {

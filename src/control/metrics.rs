@@ -7,6 +7,7 @@
 //! | `wharf_info` | `gateway`, `version` | always 1 |
 //! | `wharf_start_time_seconds` | | when the gateway started |
 //! | `wharf_link_up` | `link` | 1 while the link is online, with or without trouble |
+//! | `wharf_link_devices` | `link`, `state` | its devices that are `online`, `offline`, or `unheard` so far |
 //! | `wharf_uplink_up` | `uplink` | 1 while it is connected |
 //! | `wharf_uplink_connects_total` | `uplink` | connections since the start |
 //! | `wharf_uplink_in_flight` | `uplink` | messages published and not yet acknowledged |
@@ -61,6 +62,11 @@ pub fn render(status: &Json) -> String {
         "Requests put to devices since the start, by how they ended.",
         requests,
     );
+    let devices = list(&status["links"]).iter().flat_map(|link| {
+        let counts = link["device_states"].as_object().into_iter().flatten();
+        counts.map(|(state, count)| (Labels(vec![("link", text(&link["name"])), ("state", state)]), count.as_f64()))
+    });
+    page.metric("wharf_link_devices", "gauge", "Devices of the link, by how they are.", devices);
     uplinks(&mut page, &status["uplinks"]);
     let disk = status["wear"]["disk_bytes"].as_f64();
     page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);

@@ -36,7 +36,7 @@ mod socket;
 pub mod wear;
 
 pub use ask::{AskError, ask};
-pub use desk::{Desk, dropped_json};
+pub use desk::{Desk, LinkEnd, dropped_json};
 pub use field::{Field, unhex};
 pub use server::serve;
 pub use socket::{Socket, Taken};

@@ -98,6 +98,11 @@ impl Outcome {
         self
     }
 
+    /// Why it came to nothing, if it did.
+    pub fn why(&self) -> Option<&str> {
+        self.0.get("error").and_then(Json::as_str)
+    }
+
     /// As it is stored.
     pub fn to_json(&self) -> Json {
         Json::Object(self.0.clone())
@@ -114,7 +119,7 @@ impl Outcome {
     /// Publishes it, on the answer topic and where else the asker wants it.
     pub async fn tell(&self, north: &North, reply: ReplyTo) {
         let payload = Bytes::from(Json::Object(self.0.clone()).to_string());
-        match self.0.get("error").and_then(Json::as_str) {
+        match self.why() {
             None => info!(topic = reply.topic, "command carried out"),
             Some(error) => debug!(topic = reply.topic, error, "command answered"),
         }

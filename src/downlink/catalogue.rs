@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use wharf_contract::{LinkId, PointInfo};
+use wharf_contract::{DeviceId, LinkId, PointInfo};
 
 /// A declared point and the link it is on.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,9 +16,9 @@ pub struct Entry {
 /// Every declared point of the site.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
-    devices: BTreeMap<String, Vec<Entry>>,
+    devices: BTreeMap<DeviceId, Vec<Entry>>,
     /// Node, child and type of MySensors points, for commands in classic form.
-    classic: HashMap<(u8, u8, u8), Vec<(String, usize)>>,
+    classic: HashMap<(u8, u8, u8), Vec<(DeviceId, usize)>>,
 }
 
 impl Catalogue {
@@ -26,14 +26,14 @@ impl Catalogue {
     /// sees to that.
     pub fn add(&mut self, link: &LinkId, points: Vec<PointInfo>) {
         for info in points {
-            let name = info.device.as_str().to_owned();
-            let address = classic_address(&info);
-            let entries = self.devices.entry(name.clone()).or_default();
-            if let Some(address) = address {
-                self.classic.entry(address).or_default().push((name, entries.len()));
+            let entries = self.devices.entry(info.device.clone()).or_default();
+            if let Some(address) = classic_address(&info) {
+                self.classic.entry(address).or_default().push((info.device.clone(), entries.len()));
             }
             entries.push(Entry { link: link.clone(), info });
         }
+        // No more will come: what is left of the room for them is given back.
+        self.devices.values_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// The points of a device.

@@ -254,7 +254,7 @@ fn rate((entry, action): &Step) -> Option<WriteRate> {
 fn part((entry, action): &Step, end: &PortEnd, deadline: Instant, reply: &ReplyTo) -> Result<Part, Refusal> {
     let info = &entry.info;
     let place = end.commands.clone().try_reserve_owned().map_err(|_| Refusal::Busy)?;
-    info!(device = %info.device, point = %info.point, ?action, from = ?reply.source, "command");
+    info!(device = %info.device, point = %info.point, %action, from = %reply.source, "command");
     let (command, answer) = Command::new(info.device.clone(), info.point.clone(), action.clone(), deadline);
     Ok(Part { point: info.point.clone(), place, command, answer })
 }

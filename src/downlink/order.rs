@@ -63,7 +63,7 @@ impl ManyOrder {
             return Err(OrderError::Empty);
         }
         let values = values.iter().map(|(point, value)| {
-            let value = value_of(value).ok_or(OrderError::NoSuchValue)?;
+            let value = value_of(value)?;
             Ok((point.clone(), value))
         });
         Ok(Self { values: values.collect::<Result<_, OrderError>>()?, order })
@@ -94,6 +94,9 @@ pub enum OrderError {
     /// A value that no point can hold.
     #[error("a value is a number, true, false, text, or a list of these")]
     NoSuchValue,
+    /// A whole number that would lose its last digits.
+    #[error("{0} cannot be carried to its last digit: whole numbers go from {min} to {max}", min = i64::MIN, max = i64::MAX)]
+    NotExact(String),
     /// An expiry that cannot be read.
     #[error("`expires` is a time such as \"30s\", or milliseconds since 1970")]
     Expires,
@@ -118,11 +121,11 @@ impl Order {
         match serde_json::from_str(text) {
             Ok(Json::Object(object)) => {
                 let value = object.get("value").ok_or(OrderError::NoValue)?;
-                let value = Some(value_of(value).ok_or(OrderError::NoSuchValue)?);
+                let value = Some(value_of(value)?);
                 Ok(Self { value, ..Self::about(&object)? })
             }
             Ok(json) => {
-                let value = Some(value_of(&json).ok_or(OrderError::NoSuchValue)?);
+                let value = Some(value_of(&json)?);
                 Ok(Self { value, ..Self::default() })
             }
             // A slip of the pen in JSON must not end as text on a display.
@@ -202,18 +205,16 @@ fn text(payload: &Bytes) -> Result<&str, OrderError> {
     Ok(std::str::from_utf8(payload).map_err(|_| OrderError::NotText)?.trim())
 }
 
-fn value_of(json: &Json) -> Option<Value> {
+fn value_of(json: &Json) -> Result<Value, OrderError> {
     match json {
-        Json::Bool(value) => Some(Value::Bool(*value)),
-        Json::Number(number) => {
-            number.as_i64().map(Value::Int).or_else(|| number.as_f64().filter(|n| n.is_finite()).map(Value::Float))
-        }
-        Json::String(text) => Some(Value::Text(text.clone())),
+        Json::Bool(value) => Ok(Value::Bool(*value)),
+        Json::Number(number) => Value::of_number(number).ok_or_else(|| OrderError::NotExact(number.to_string())),
+        Json::String(text) => Ok(Value::Text(text.clone())),
         // A list in a list is no value. Whether the point holds a list is the driver's to say.
         Json::Array(values) if values.iter().all(|value| !value.is_array()) => {
-            values.iter().map(value_of).collect::<Option<_>>().map(Value::List)
+            values.iter().map(value_of).collect::<Result<_, _>>().map(Value::List)
         }
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
+        Json::Null | Json::Array(_) | Json::Object(_) => Err(OrderError::NoSuchValue),
     }
 }
 
@@ -285,6 +286,18 @@ mod tests {
     fn a_number_is_taken_to_its_last_bit() {
         assert_eq!(write("123456789.12345679").unwrap().value, Some(Value::Float(123_456_789.123_456_79)));
         assert_eq!(write("[1e-45]").unwrap().value, Some(Value::List(vec![Value::Float(1e-45)])));
+    }
+
+    #[test]
+    fn a_whole_number_that_would_lose_its_last_digits_is_refused() {
+        let refused = |payload: &str, number: &str| {
+            assert_eq!(write(payload), Err(OrderError::NotExact(number.into())), "{payload}");
+        };
+        refused("9223372036854775809", "9223372036854775809");
+        refused(r#"{"value":[1,18446744073709551615]}"#, "18446744073709551615");
+        let many = ManyOrder::parse(&Bytes::from_static(br#"{"total":9223372036854775809}"#));
+        assert_eq!(many, Err(OrderError::NotExact("9223372036854775809".into())));
+        assert_eq!(write("9223372036854775807").unwrap().value, Some(Value::Int(i64::MAX)));
     }
 
     #[test]

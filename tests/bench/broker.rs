@@ -2,12 +2,17 @@
 
 #![allow(dead_code)] // each benchmark uses a part of it
 
+#[path = "../lab/free_port.rs"]
+mod free_port;
+
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub use free_port::free_port;
 
 use super::measure::Outcome;
 
@@ -20,7 +25,7 @@ pub struct Broker {
 impl Broker {
     /// Starts it.
     pub fn start(dir: &Path) -> Outcome<Self> {
-        let port = free_port()?;
+        let port = free_port();
         let config = dir.join("mosquitto.conf");
         fs::write(
             &config,
@@ -95,8 +100,4 @@ fn bytes_read(process: u32) -> Outcome<u64> {
     let io = fs::read_to_string(format!("/proc/{process}/io"))?;
     let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).ok_or("no rchar in /proc")?;
     Ok(read.parse()?)
-}
-
-pub fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

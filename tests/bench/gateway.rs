@@ -103,7 +103,7 @@ struct Gateway<'b> {
 impl Gateway<'_> {
     /// Starts it, with an empty queue and one link to a [`Source`], and waits for its uplink.
     async fn start(&self, dir: &Path) -> Outcome<(Running, Arc<Source>)> {
-        let listen = if self.local { format!("127.0.0.1:{}", free_port()?) } else { String::new() };
+        let listen = if self.local { format!("127.0.0.1:{}", free_port()) } else { String::new() };
         let text = format!(
             "gateway: gw1
 uplinks:

@@ -220,6 +220,31 @@ fn a_scan_tries_the_speeds_of_a_serial_line_until_somebody_answers() {
 }
 
 #[test]
+fn a_serial_line_that_is_silent_or_garbled_says_what_to_look_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = dir.path().join("ttyBus");
+    let line = Line::plug(&port);
+    let port = port.to_str().unwrap();
+    let asked = |command: &[&str]| wharf(&[command, &["--serial", port, "--timeout", "100ms"]].concat());
+    {
+        let _device = rtu::Device::start(&line, 1, 19_200);
+        for command in [&["read", "holding:3"][..], &["probe", "holding:3"]] {
+            check_failure(&asked(command), 1, "A and B swapped");
+        }
+        check_failure(&asked(&["scan", "modbus", "--units", "1-2"]), 1, "are A and B swapped");
+    }
+    let _device = rtu::Device::garbling(&line);
+    for command in [&["read", "holding:3"][..], &["probe", "holding:3"]] {
+        check_failure(&asked(command), 1, "bytes arrive but make no frame: another `baud` or `frame`?");
+    }
+    check_failure(
+        &asked(&["scan", "modbus", "--units", "1-2"]),
+        1,
+        "bytes arrive that make no frame: try other speeds",
+    );
+}
+
+#[test]
 fn an_interrupted_scan_has_printed_what_it_found() {
     let slave = Slave::start();
     let mut scan = Command::new(env!("CARGO_BIN_EXE_wharf"))

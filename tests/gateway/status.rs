@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use crate::lab::broker::Mosquitto;
 use crate::lab::gateway::Site;
+use crate::lab::slave::Slave;
 use crate::lab::{PATIENCE, accept, free_port, wait_for};
 
 /// A site whose broker and whose only device are away.
@@ -105,6 +106,64 @@ mysensors: {{ garden: {{ tcp: {} }} }}
     for line in ["wharf_link_up{link=\"garden\"} 1", "wharf_uplink_up{uplink=\"central\"} 1"] {
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
+}
+
+#[test]
+fn a_gateway_tells_of_each_device_whether_it_answers_since_when_and_what_is_wrong_with_it() {
+    let slave = Slave::start();
+    // Accepts connections by its backlog, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = Site::new(&format!(
+        "gateway: gw1
+broker: {{ listen: [127.0.0.1:{}] }}
+modbus:
+  boiler-room:
+    tcp: 127.0.0.1:{}
+    every: 200ms
+    devices:
+      tank: {{ unit: 7, points: {{ counter: {{ holding: 120, type: u32 }} }} }}
+      odd: {{ unit: 3, points: {{ nowhere: {{ holding: 60000 }} }} }}
+  attic:
+    tcp: {}
+    timeout: 100ms
+    devices:
+      dead: {{ unit: 1, points: {{ level: {{ holding: 0 }} }} }}
+",
+        free_port(),
+        slave.port,
+        silent.local_addr().unwrap(),
+    ));
+    let _gateway = site.run();
+    let status = status(&site, |status| {
+        let [room, attic] = [0, 1].map(|link| &status["links"][link]["device_states"]);
+        room["online"] == 2
+            && attic["offline"] == 1
+            && status["links"][0]["devices"][1]["requests"]["answered"].as_u64() > Some(2)
+    });
+    let (room, attic) = (&status["links"][0]["devices"], &status["links"][1]["devices"]);
+    let now = status["now"].as_u64().unwrap();
+    // What has trouble comes first, though it comes last in the site file.
+    let (odd, tank) = (&room[0], &room[1]);
+    assert_eq!((&odd["name"], &odd["trouble"]["point"]), (&"odd".into(), &"nowhere".into()), "{odd}");
+    assert!(odd["trouble"]["reason"].as_str().unwrap().contains("illegal data address"), "{odd}");
+    assert_eq!((&odd["state"], &odd["last_good"]), (&"online".into(), &Json::Null), "{odd}");
+    assert_eq!((&tank["name"], &tank["state"], &tank["trouble"]), (&"tank".into(), &"online".into(), &Json::Null));
+    assert!(
+        tank["last_good"].as_u64().unwrap() <= now && tank["since"].as_u64() <= tank["last_good"].as_u64(),
+        "{tank}"
+    );
+    let dead = &attic[0];
+    assert_eq!((&dead["name"], &dead["state"]), (&"dead".into(), &"offline".into()), "{dead}");
+    assert!(dead["reason"].as_str().unwrap().contains("no answer within 100ms"), "{dead}");
+    assert!(dead["requests"]["silent"].as_u64() > Some(1), "{dead}");
+
+    let said = site.wharf(&["status"], &[]).out;
+    for words in ["boiler-room: 2 online", "attic: 1 offline", "never", "nowhere: illegal data address"] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    let line = "wharf_link_devices{link=\"attic\",state=\"offline\"} 1";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
 
 #[test]

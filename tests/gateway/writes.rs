@@ -65,6 +65,11 @@ fn ask(client: &Client, what: &str, command: &Json) -> Json {
     wait_for(&format!("the answer to {command}"), PATIENCE, || client.on(&topic).get(before).map(|heard| heard.json()))
 }
 
+/// Its writes so far, once there are so many: it tells of them a moment after it has answered.
+fn written_so_many(slave: &Slave, count: usize) -> Vec<String> {
+    wait_for("the slave's writes", PATIENCE, || Some(written(slave)).filter(|writes| writes.len() >= count))
+}
+
 fn written(slave: &Slave) -> Vec<String> {
     slave.asked().into_iter().map(|(_, request)| request).filter(|request| request.starts_with("write")).collect()
 }
@@ -81,7 +86,7 @@ fn several_points_are_written_at_once_or_not_at_all() {
     assert_eq!(answer["requested"], json!({ "fan": 50, "setpoint": 21.5 }), "{answer}");
     assert_eq!(answer["written"], json!({ "fan": 50, "setpoint": 21.5 }), "{answer}");
     assert_eq!(answer["observed"], json!({ "setpoint": 21.5 }), "{answer}");
-    assert_eq!(written(&slave), ["write holding 112 215 50"], "neighbours go in one request");
+    assert_eq!(written_so_many(&slave, 1), ["write holding 112 215 50"], "neighbours go in one request");
 
     let refused = |command: Json, reason: &str| {
         let answer = ask(&local, "tank", &command);
@@ -97,13 +102,13 @@ fn several_points_are_written_at_once_or_not_at_all() {
     refused(json!({ "fan": 100, "lamp": 1 }), "`tank` has no point `lamp`");
     refused(json!({ "fan": 100, "voltage": 1 }), "read-only");
     refused(json!(5), "several points are written with an object");
-    assert_eq!(written(&slave).len(), 1, "nothing of these was written");
+    assert_eq!(written_so_many(&slave, 1).len(), 1, "nothing of these was written");
 
     let answer = ask(&local, "tank", &json!({ "values": { "fan": 0, "pulse": 1 }, "id": "b7" }));
     assert_eq!((&answer["ok"], &answer["id"]), (&json!(true), &json!("b7")), "{answer}");
     let again = ask(&local, "tank", &json!({ "values": { "fan": 0, "pulse": 1 }, "id": "b7" }));
     assert_eq!((&again["ok"], &again["duplicate"]), (&json!(true), &json!(true)), "{again}");
-    assert_eq!(written(&slave).len(), 2);
+    assert_eq!(written_so_many(&slave, 2).len(), 2);
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn steps_allowed_values_and_rates_are_held_to_with_a_clear_refusal() {
     // What is refused for another reason does not count, and other points go on.
     assert_eq!(error("tank/fan", json!(50)), "none");
     assert_eq!(
-        written(&slave),
+        written_so_many(&slave, 4),
         ["write holding 114 1", "write holding 114 2", "write holding 114 3", "write holding 113 50"]
     );
 }
@@ -143,17 +148,17 @@ fn a_write_with_an_id_is_executed_once_also_when_the_gateway_is_killed_in_betwee
     assert_eq!((&second["duplicate"], &second["observed"], &second["ts"]), (&json!(true), &json!(21.5), &first["ts"]));
     let other = ask(&local, "tank/setpoint", &json!({ "value": 22, "id": "a1" }));
     assert!(other["error"].as_str().unwrap().contains("a new command has a new id"), "{other}");
-    assert_eq!(written(&slave).len(), 1);
+    assert_eq!(written_so_many(&slave, 1).len(), 1);
 
     gateway.kill();
     drop(local);
     let (_gateway, local) = plant.run();
     let third = ask(&local, "tank/setpoint", &command);
     assert_eq!((&third["duplicate"], &third["observed"], &third["ts"]), (&json!(true), &json!(21.5), &first["ts"]));
-    assert_eq!(written(&slave).len(), 1);
+    assert_eq!(written_so_many(&slave, 1).len(), 1);
     // Without an id nothing is remembered.
     ask(&local, "tank/setpoint", &json!(21.5));
-    assert_eq!(written(&slave).len(), 2);
+    assert_eq!(written_so_many(&slave, 2).len(), 2);
 }
 
 /// A slave that answers every read with zeros, and takes writes without a word.
@@ -237,7 +242,7 @@ fn fail_safe_values_are_written_once_when_every_uplink_is_away_and_again_after_a
     // Once, and what a local client writes afterwards stays.
     ask(&local, "tank/heater", &json!(3));
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(written(&slave), ["write holding 115 7", "write holding 115 3"]);
+    assert_eq!(written_so_many(&slave, 2), ["write holding 115 7", "write holding 115 3"]);
 
     gateway.kill();
     drop(local);

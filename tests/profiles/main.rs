@@ -151,11 +151,9 @@ fn a_walk_over_the_network_finds_the_models_and_the_profile_reads_there() {
     // `SunS`, model 1 with its 65 registers, the inverter's length, and the end.
     tables.0[2].extend([(40_000, 0x5375), (40_001, 0x6E53), (40_002, 1), (40_003, 65), (40_070, 50), (40_121, 0xFFFF)]);
     let slave = Slave::start(tables);
-    let mut connection = wharf::sunspec::Connection::open("127.0.0.1", slave.port, 1).unwrap();
-    let mut read = |start, count| connection.read(start, count);
-    let models = wharf::sunspec::walk(&mut read).unwrap();
-    assert_eq!(models.iter().map(|model| (model.number, model.base)).collect::<Vec<_>>(), [(1, 40_002), (103, 40_069)]);
-    let yaml = wharf::sunspec::devices(&models, 1, &mut read).unwrap();
+    let (code, yaml, _) = sunspec(slave.port);
+    assert_eq!(code, Some(0));
+    assert!(yaml.contains("profile: sunspec-1\n    base: 40002"), "{yaml}");
     assert!(yaml.contains("profile: sunspec-103\n    base: 40069"), "{yaml}");
     assert!(!yaml.contains("power: off"), "{yaml}");
 }
@@ -163,10 +161,18 @@ fn a_walk_over_the_network_finds_the_models_and_the_profile_reads_there() {
 #[test]
 fn a_silent_or_refusing_device_ends_a_walk_with_words() {
     let refusing = Slave::start(slave::Tables::default());
-    let mut connection = wharf::sunspec::Connection::open("127.0.0.1", refusing.port, 1).unwrap();
-    let told = wharf::sunspec::walk(&mut |start, count| connection.read(start, count)).unwrap_err();
-    assert!(told.contains("no `SunS`"), "{told}");
+    let port = refusing.port;
+    let (code, _, told) = sunspec(port);
+    assert!(code == Some(1) && told.contains("no `SunS`"), "{told}");
     drop(refusing);
-    let told = connection.read(0, 1).unwrap_err();
-    assert!(told.contains("no answer"), "{told}");
+    let (code, _, told) = sunspec(port);
+    assert!(code == Some(1) && told.contains("no connection to"), "{told}");
+}
+
+/// Walks through the device at this port: the exit code, and what was said.
+fn sunspec(port: u16) -> (Option<i32>, String, String) {
+    let place = format!("127.0.0.1:{port}");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_wharf")).args(["sunspec", &place]).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }

@@ -1,5 +1,7 @@
 //! Which points a driver knows before it has heard any of them, and which of them may be written.
 
+use std::sync::Arc;
+
 use crate::{DeviceId, Labels, PointId, Unit, WriteRule};
 
 /// One point as the site file declares it.
@@ -14,6 +16,7 @@ pub struct PointInfo {
     /// The labels its readings carry. A command in a driver's own topic form is matched to its
     /// point by these.
     pub labels: Labels,
-    /// What may be written to it; `None` means nothing.
-    pub write: Option<WriteRule>,
+    /// What may be written to it; `None` means nothing. Shared with the driver, for it is far larger than
+    /// everything else about a point.
+    pub write: Option<Arc<WriteRule>>,
 }

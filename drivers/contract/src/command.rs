@@ -1,5 +1,7 @@
 //! What the gateway asks of a driver, and the one answer each command gets.
 
+use std::fmt;
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -23,6 +25,36 @@ pub enum Action {
     /// does not know yet; device and point mean nothing here. For Modbus: the unit id, then the PDU. A
     /// driver whose protocol knows no such thing refuses.
     Raw(Vec<u8>),
+}
+
+/// For people: `read`, `write 21.5`, `write on and verify`.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("read"),
+            Self::Write { value, verify: false } => write!(f, "write {}", in_one_line(value)),
+            Self::Write { value, verify: true } => write!(f, "write {} and verify", in_one_line(value)),
+            Self::Raw(request) => {
+                f.write_str("raw ")?;
+                request.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+/// A value as it was given, but no longer than a line, and with nothing that would end the line or steer
+/// a terminal.
+fn in_one_line(value: &Value) -> String {
+    const MOST: usize = 120;
+    let text = value.to_string();
+    let mut line = String::new();
+    for c in text.chars().take(MOST) {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if text.chars().nth(MOST).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// A command on its way to the driver that owns the device.
@@ -118,5 +150,20 @@ impl PendingAnswer {
     /// the deadline, or drops the command.
     pub async fn wait(self) -> Answer {
         self.0.await.unwrap_or(Err(CommandError::Abandoned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_shown_in_the_words_it_was_given_in() {
+        let write = |value, verify| Action::Write { value, verify }.to_string();
+        assert_eq!(write(Value::Text("on".into()), false), "write on");
+        assert_eq!(write(Value::Float(3.0), true), "write 3 and verify");
+        assert_eq!(write(Value::Text("a\nb\x1b[2J °".into()), false), "write a\\nb\\u{1b}[2J °");
+        assert_eq!(write(Value::Text("x".repeat(500)), false).chars().count(), "write ".len() + 121);
+        assert_eq!((Action::Read.to_string(), Action::Raw(vec![7, 3]).to_string()), ("read".into(), "raw 0703".into()));
     }
 }

@@ -54,7 +54,8 @@ pub trait Driver: Send + Sync + 'static {
     /// point that is not listed here, or is listed without a write rule, is never written.
     fn catalogue(&self) -> Vec<PointInfo>;
 
-    /// What it means to ask for, if it asks at all: for people, and for warnings before it starts.
+    /// What it means to ask for, if it asks at all: for people, and for warnings before it starts. A driver
+    /// that keeps what it learns on disk reads it there.
     fn plan(&self) -> Option<LinkPlan> {
         None
     }

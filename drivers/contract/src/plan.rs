@@ -1,5 +1,5 @@
 //! What a driver means to do on its link: for people who set a site up, and for warnings before
-//! it starts. Pure: it follows from the site file alone.
+//! it starts. It follows from the site file, and from what the driver has learnt and kept.
 
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct LinkPlan {
     pub settings: Vec<(&'static str, String)>,
     /// Each of its devices.
     pub devices: Vec<DevicePlan>,
+    /// How to have it forget what it has learnt about its devices, if that is anything.
+    pub forget: Option<String>,
 }
 
 /// All that is asked of one device.
@@ -32,6 +34,8 @@ pub struct DevicePlan {
     pub settings: Vec<(&'static str, String)>,
     /// What is asked, by address.
     pub requests: Vec<RequestPlan>,
+    /// What it was found to refuse and is therefore asked for alone or not at all: `holding 17 (level)`.
+    pub refuses: Vec<String>,
 }
 
 /// One request.
@@ -176,6 +180,7 @@ mod tests {
             device: (*name).into(),
             settings: Vec::new(),
             requests: requests.iter().map(|&(every, takes)| request(every, takes)).collect(),
+            refuses: Vec::new(),
         };
         LinkPlan {
             place: "/dev/ttyUSB0".into(),
@@ -183,6 +188,7 @@ mod tests {
             is_certain: true,
             settings: Vec::new(),
             devices: devices.iter().map(device).collect(),
+            forget: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A driver's whole world: events out, commands in, health, and the request to stop.
 
+mod devices;
 mod handover;
 mod traffic;
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Command, CommandError, DeviceId, LinkId, Reading};
+pub use devices::{Device, Devices, Presence, Sight};
 use handover::Handover;
 pub use handover::{DEVICES_KEPT, LateNews, Overrun, Overruns, PATIENCE};
 pub use traffic::{Outcome, Traffic};
@@ -22,13 +24,14 @@ pub const COMMANDS_WAITING: usize = 64;
 pub enum Event {
     /// A point's value at a moment.
     Reading(Reading),
-    /// A device was heard, or has stopped answering. Sent when it changes.
+    /// A device was heard, or has stopped answering, or there is something else to know of it. Sent
+    /// when it changes.
     Device {
         /// Which device.
         device: DeviceId,
         /// Whether it answers.
         alive: bool,
-        /// Why not, in words.
+        /// Why not, or what there is to know of one that does, in words.
         reason: Option<String>,
     },
 }
@@ -90,6 +93,7 @@ pub struct Port {
     commands: mpsc::Receiver<Command>,
     health: watch::Sender<Health>,
     traffic: Traffic,
+    devices: Devices,
     stop: CancellationToken,
 }
 
@@ -104,6 +108,8 @@ pub struct PortEnd {
     pub overruns: Overruns,
     /// What the driver asks on its link, and what comes of it.
     pub traffic: Traffic,
+    /// What the driver has said of each of its devices.
+    pub devices: Devices,
 }
 
 impl Port {
@@ -113,9 +119,15 @@ impl Port {
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (health, health_seen) = watch::channel(Health::Connecting);
         let handover = Handover::new(link, events);
-        let (traffic, overruns) = (Traffic::default(), handover.overruns());
-        let end = PortEnd { commands: command_sender, health: health_seen, overruns, traffic: traffic.clone() };
-        (Self { handover, commands, health, traffic, stop }, end)
+        let (traffic, devices, overruns) = (Traffic::default(), Devices::default(), handover.overruns());
+        let end = PortEnd {
+            commands: command_sender,
+            health: health_seen,
+            overruns,
+            traffic: traffic.clone(),
+            devices: devices.clone(),
+        };
+        (Self { handover, commands, health, traffic, devices, stop }, end)
     }
 
     /// The link this port belongs to.
@@ -130,6 +142,7 @@ impl Port {
     /// that finds no room; only when half of the room is free again may one wait again. Device
     /// events never wait: the newest of each device is kept until there is room.
     pub async fn emit(&self, event: Event) {
+        self.devices.note(&event);
         self.handover.emit(event).await;
     }
 
@@ -164,6 +177,11 @@ impl Port {
         }
     }
 
+    /// Whether a command waits that has not been handed out, be it in time or not.
+    pub fn is_command_waiting(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
     /// Answers everything that is waiting, because the link is down.
     pub fn refuse_waiting(&mut self, reason: &str) {
         while let Ok(command) = self.commands.try_recv() {
@@ -188,6 +206,12 @@ impl Port {
     /// Where the driver counts what it asks. It outlives the session.
     pub fn traffic(&self) -> Traffic {
         self.traffic.clone()
+    }
+
+    /// A device that is going to be asked, and where the driver counts what it asks it. It outlives
+    /// the session.
+    pub fn expect(&self, device: &DeviceId) -> Traffic {
+        self.devices.expect(device)
     }
 
     /// The request to stop: `port.stop().cancelled().await`.

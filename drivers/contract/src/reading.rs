@@ -90,6 +90,25 @@ pub enum Value {
 }
 
 impl Value {
+    /// The number of a JSON text, to its last digit; `None` if no value carries it so. Whole numbers go
+    /// from −2⁶³ to 2⁶³ − 1; beyond that, those that a float carries exactly.
+    pub fn of_number(number: &serde_json::Number) -> Option<Self> {
+        if let Some(whole) = number.as_i64() {
+            return Some(Self::Int(whole));
+        }
+        if let Some(whole) = number.as_u64() {
+            #[allow(clippy::cast_precision_loss)] // looked at in the next line
+            let float = whole as f64;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and at most 2⁶⁴
+            return (float as u128 == u128::from(whole)).then_some(Self::Float(float));
+        }
+        // Of a whole number beyond 64 bits the reader of JSON has made the nearest float. No register holds
+        // one, but for the lowest number of 64 bits, which could have come of a lower one.
+        #[allow(clippy::cast_precision_loss)] // a power of two
+        let lowest = i64::MIN as f64;
+        number.as_f64().filter(|float| float.is_finite() && *float != lowest).map(Self::Float)
+    }
+
     /// The value as a number, for limits: booleans count 0 and 1, text and lists have none.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
@@ -101,18 +120,30 @@ impl Value {
         }
     }
 
-    /// The value as JSON.
+    /// The value as JSON: a number as [`Display`](fmt::Display) shows it, so that a whole one has no `.0`.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Bool(value) => (*value).into(),
             Self::Int(value) => (*value).into(),
             // JSON has no NaN and no infinity. Drivers do not emit them; should one slip through,
             // null is the honest answer.
-            Self::Float(value) => (*value).into(),
+            Self::Float(value) => number(*value),
             Self::Text(value) => value.as_str().into(),
             Self::List(values) => values.iter().map(Self::to_json).collect(),
         }
     }
+}
+
+/// A number without a fraction is written without one.
+fn number(value: f64) -> serde_json::Value {
+    // From here on not every float is an `i64`.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    let is_negative_zero = value == 0.0 && value.is_sign_negative();
+    if value.fract() != 0.0 || value.abs() >= BEYOND || is_negative_zero {
+        return value.into();
+    }
+    #[allow(clippy::cast_possible_truncation)] // it is whole and within the range
+    (value as i64).into()
 }
 
 /// The bare value, as `payload: raw` publishes it: `true`, `21.5`, `open`; a list as JSON.
@@ -234,6 +265,32 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_carried_to_its_last_digit_or_not_at_all() {
+        let check = |text: &str, expected: Option<Value>| {
+            assert_eq!(Value::of_number(&serde_json::from_str(text).unwrap()), expected, "{text}");
+        };
+        check("9223372036854775807", Some(Value::Int(i64::MAX)));
+        check("-9223372036854775808", Some(Value::Int(i64::MIN)));
+        check("9223372036854775808", Some(Value::Float(9_223_372_036_854_775_808.0)));
+        check("9223372036854775809", None);
+        check("18446744073709549568", Some(Value::Float(18_446_744_073_709_549_568.0)));
+        check("18446744073709551615", None);
+        check("-9223372036854775809", None);
+        check("21.5", Some(Value::Float(21.5)));
+        check("1e300", Some(Value::Float(1e300)));
+    }
+
+    #[test]
+    fn a_number_is_the_same_in_json_as_by_itself() {
+        for (value, shown) in [(231.0, "231"), (21.5, "21.5"), (-3.0, "-3"), (0.0, "0"), (4e15, "4000000000000000")] {
+            let value = Value::Float(value);
+            assert_eq!((value.to_json().to_string(), value.to_string()), (shown.to_owned(), shown.to_owned()));
+        }
+        assert_eq!(Value::Float(f64::NAN).to_json(), serde_json::Value::Null);
+        assert_eq!(Value::Float(1e19).to_json(), serde_json::json!(1e19));
+    }
 
     #[test]
     fn a_list_is_shown_as_json_and_has_no_number() {

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use wharf_contract::{Action, Command, CommandError, Done, Port, Value};
 
+use crate::commission::Content;
 use crate::line::{Fault, Limits};
 use crate::pdu::Request;
 use crate::session::Session;
@@ -54,10 +55,12 @@ impl Session<'_> {
         if let Some(reason) = self.is_unasked(device) {
             return answer_all(run, &CommandError::NotSent(reason));
         }
-        if !matches!(run.orders[0].task, Task::Read)
-            && let Err(error) = self.make_ready(device).await
-        {
-            return answer_all(run, &error);
+        if !matches!(run.orders[0].task, Task::Read) {
+            match self.make_ready(&run, port).await {
+                // Whose time is over is looked at below.
+                Ok(()) | Err(CommandError::Expired) => {}
+                Err(error) => return answer_all(run, &error),
+            }
         }
         if run.orders.iter().any(|order| order.deadline() <= Instant::now()) {
             // Some have waited too long by now. They are answered when it is their turn, at once.
@@ -80,28 +83,40 @@ impl Session<'_> {
     }
 
     async fn relay_to(&mut self, unit_id: u8, pdu: &[u8], deadline: Instant) -> Result<Vec<u8>, CommandError> {
+        let limits = Limits { timeout: self.link.timeout, send_by: Some(deadline), broadcast: false };
         // It may write, so it is sent once, and not over a connection that may have died of idleness.
-        if self.line.may_be_stale() {
-            self.reconnect().await.map_err(|error| CommandError::Offline(error.to_string()))?;
-        }
-        if Instant::now() >= deadline {
-            return Err(CommandError::Expired);
-        }
-        self.line
-            .exchange(unit_id, pdu, Limits { timeout: self.link.timeout, send_by: Some(deadline) })
-            .await
-            .map_err(|fault| in_answer(&fault))
+        self.refresh(limits).await?;
+        self.line.exchange(unit_id, pdu, limits).await.map_err(|fault| in_answer(&fault))
     }
 
     /// Makes the line ready for a write. A write is never asked twice, so a connection that may have
     /// died of idleness is not trusted with it; and whatever the line has to wait for, it waits for
     /// now, before deadlines are looked at.
-    async fn make_ready(&mut self, device: usize) -> Result<(), CommandError> {
-        if self.line.may_be_stale() {
-            self.reconnect().await.map_err(|error| CommandError::Offline(error.to_string()))?;
-        }
+    async fn make_ready(&mut self, run: &Run, port: &Port) -> Result<(), CommandError> {
+        let Some(order) = run.orders.first() else { return Ok(()) };
+        let device = order.device;
+        let limits = self.limits(device, run.send_by());
+        self.refresh(limits).await?;
         let (unit_id, timeout) = (self.link.devices[device].unit_id, self.timeout(device));
-        self.line.make_ready(unit_id, timeout).await.map_err(|fault| CommandError::Offline(fault.reason().to_owned()))
+        let ready = limits.in_time(self.line.make_ready(unit_id, timeout)).await.ok_or(CommandError::Expired)?;
+        ready.map_err(|fault| CommandError::Offline(fault.reason().to_owned()))?;
+        if !self.line.knows_echo() && !self.link.devices[device].broadcast {
+            // Only the answer to a read can tell whether the line has an echo. Until then nobody knows what
+            // became of a write of one register, so a read goes before the first one.
+            let begin = Instant::now();
+            let outcome = self.exchange(device, order.table, order.start, order.count, limits.send_by, port).await;
+            self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
+        }
+        Ok(())
+    }
+
+    /// A fresh connection in the place of one that may have died of idleness.
+    async fn refresh(&mut self, limits: Limits) -> Result<(), CommandError> {
+        if !self.line.may_be_stale() {
+            return Ok(());
+        }
+        let fresh = limits.in_time(self.reconnect()).await.ok_or(CommandError::Expired)?;
+        fresh.map_err(|error| CommandError::Offline(error.to_string()))
     }
 
     /// How long a request to the device waits for its answer.
@@ -109,11 +124,18 @@ impl Session<'_> {
         self.link.devices[device].timeout
     }
 
+    /// The times of a write. After a broadcast everyone gets the time to act. Where a device or a gateway
+    /// answers it all the same, that is taken.
+    fn limits(&self, device: usize, send_by: Option<Instant>) -> Limits {
+        let broadcast = self.link.devices[device].broadcast;
+        Limits { timeout: if broadcast { TURNAROUND } else { self.timeout(device) }, send_by, broadcast }
+    }
+
     async fn carry_out(&mut self, mut run: Run, port: &Port) {
         let Some(first) = run.orders.first() else { return };
         let device = first.device;
         // Getting ready was quick or it was not: what is sent too late is not sent at all.
-        let send_by = run.orders.iter().map(Order::deadline).min();
+        let send_by = run.send_by();
         match &first.task {
             Task::Read => {
                 for order in run.orders {
@@ -156,7 +178,8 @@ impl Session<'_> {
     /// What a command takes is not counted as its device's share of the link: commands have every other
     /// turn at most, and whoever is commanded is to be seen obeying, so it is read as often as the others.
     async fn learn_of_command(&mut self, device: usize, fault: Option<&Fault>, begin: Instant, port: &Port) {
-        if matches!(fault, Some(Fault::Expired)) {
+        // Nobody has spoken or been silent.
+        if matches!(fault, Some(Fault::Expired)) || self.link.devices[device].broadcast {
             return;
         }
         self.learn(device, fault, begin, port).await;
@@ -174,18 +197,9 @@ impl Session<'_> {
         send_by: Option<Instant>,
         port: &Port,
     ) -> Result<Raw, Fault> {
-        let spec = &self.link.devices[device];
+        let (unit_id, limits) = (self.link.devices[device].unit_id, self.limits(device, send_by));
         let begin = Instant::now();
-        if spec.broadcast {
-            // On a serial port nobody is waited for. Where a gateway in between answers, that is taken;
-            // where nobody does, as it should be, everyone has had the time to act.
-            return match self.line.write(spec.unit_id, start, raw, Limits { timeout: TURNAROUND, send_by }).await {
-                Err(Fault::Silent(_)) => Ok(raw.clone()),
-                outcome => outcome,
-            };
-        }
-        let outcome =
-            self.line.write(spec.unit_id, start, raw, Limits { timeout: self.timeout(device), send_by }).await;
+        let outcome = self.line_to(device).write(unit_id, start, raw, limits).await;
         self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
         outcome
     }
@@ -200,26 +214,31 @@ impl Session<'_> {
         send_by: Option<Instant>,
         port: &Port,
     ) -> Result<(), Fault> {
-        let (unit_id, timeout) = (self.link.devices[device].unit_id, self.timeout(device));
+        let (unit_id, limits) = (self.link.devices[device].unit_id, self.limits(device, send_by));
         if !self.obedience[device].without_mask {
             let request = Request::MaskWrite { address, and: mask.and, or: mask.or };
             let begin = Instant::now();
-            let outcome = self.line.ask(unit_id, &request, Limits { timeout, send_by }).await;
+            let outcome = self.line_to(device).ask(unit_id, &request, limits).await;
             self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
             match outcome {
-                Err(fault) if fault.is_unknown_function() => self.obedience[device].without_mask = true,
+                Err(fault) if fault.is_unknown_function() && !limits.broadcast => {
+                    self.obedience[device].without_mask = true;
+                }
                 outcome => return outcome.map(drop),
             }
         }
         let begin = Instant::now();
-        let held = self.exchange(device, crate::link::Table::Holding, address, 1).await;
+        let held = self.exchange(device, crate::link::Table::Holding, address, 1, send_by, port).await;
         self.learn_of_command(device, held.as_ref().err(), begin, port).await;
         let Raw::Registers(held) = held? else { return Err(Fault::Broken("bits came for a register".into())) };
         let Some(held) = held.first() else { return Err(Fault::Broken("nothing came for a register".into())) };
         let fresh = Raw::Registers(vec![mask.apply(*held)]);
         match self.write_whole(device, address, &fresh, send_by, port).await? {
             confirmed if confirmed == fresh => Ok(()),
-            confirmed => Err(Fault::Refused { reason: format!("the device holds {confirmed:?}"), exception: None }),
+            confirmed => {
+                let reason = format!("the device holds {}", Content::from(confirmed));
+                Err(Fault::Refused { reason, exception: None })
+            }
         }
     }
 
@@ -249,11 +268,12 @@ impl Session<'_> {
             let mut done = Done { written: Some(written.clone()), observed: None, note };
             if verify {
                 let observed = match &read_back {
-                    Some((raw, taken_at)) => {
+                    Ok(Some((raw, taken_at))) => {
                         let raw = raw.part(order.start.saturating_sub(start), order.count);
                         self.take_note(&order, &raw.unwrap_or(Raw::Registers(Vec::new())), *taken_at, port).await
                     }
-                    None => self.observe(&order, port).await,
+                    Ok(None) => self.observe(&order, port).await,
+                    Err(fault) => Err(in_answer(fault)),
                 };
                 match observed {
                     Ok(observed) if observed == written => done.observed = Some(observed),
@@ -263,7 +283,10 @@ impl Session<'_> {
                     }
                     Err(error) => {
                         // The write itself was confirmed, so whatever went wrong now is a missing answer.
-                        let error = format!("written, but it could not be read back: {error}");
+                        let error = match error {
+                            CommandError::Expired => "written, but not read back: its deadline has passed".to_owned(),
+                            error => format!("written, but it could not be read back: {error}"),
+                        };
                         order.answer(Err(CommandError::NoAnswer(error)));
                         continue;
                     }
@@ -274,25 +297,30 @@ impl Session<'_> {
     }
 
     /// Reads what was written together together, where more than one point is to be verified.
-    /// `None` if they are to be read one by one.
-    async fn read_back(&mut self, orders: &[Order], port: &Port) -> Option<(Raw, SystemTime)> {
+    /// `None` if they are to be read one by one: it is a single one, or the device refuses this.
+    ///
+    /// # Errors
+    /// There is no answer, so none is to be had for each of them either.
+    async fn read_back(&mut self, orders: &[Order], port: &Port) -> Result<Option<(Raw, SystemTime)>, Fault> {
         let verified = orders.iter().filter(|order| matches!(order.task, Task::Write { verify: true, .. })).count();
-        let first = orders.first()?;
+        let Some(first) = orders.first().filter(|_| verified > 1) else { return Ok(None) };
         let count = orders.iter().map(|order| order.count).sum();
-        if verified < 2 {
-            return None;
-        }
         let (device, begin) = (first.device, Instant::now());
-        let outcome = self.exchange(device, first.table, first.start, count).await;
+        let send_by = orders.iter().map(Order::deadline).min();
+        let outcome = self.exchange(device, first.table, first.start, count, send_by, port).await;
         self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
-        outcome.ok().map(|raw| (raw, SystemTime::now()))
+        match outcome {
+            Ok(raw) => Ok(Some((raw, SystemTime::now()))),
+            Err(Fault::Refused { .. }) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Reads one point now. The reading goes its usual way too.
     async fn observe(&mut self, order: &Order, port: &Port) -> Result<Value, CommandError> {
         let device = order.device;
         let begin = Instant::now();
-        let outcome = self.exchange(device, order.table, order.start, order.count).await;
+        let outcome = self.exchange(device, order.table, order.start, order.count, Some(order.deadline()), port).await;
         let taken_at = SystemTime::now();
         self.learn_of_command(device, outcome.as_ref().err(), begin, port).await;
         let raw = outcome.map_err(|fault| in_answer(&fault))?;

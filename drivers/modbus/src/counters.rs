@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::link::{Link, Point};
-use crate::small_file;
+use crate::small_file::{self, Writer};
 use crate::value::counter::Counter;
 
 /// How soon it is kept that a counter went around.
@@ -27,23 +27,23 @@ const LARGEST: u64 = 8 << 20;
 /// Where the counters are kept, if anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    file: Option<PathBuf>,
+    file: Option<Writer>,
     recalled: AtomicBool,
 }
 
 impl Counters {
     /// Counters that outlive the process.
     pub(crate) fn in_file(file: PathBuf) -> Self {
-        Self { file: Some(file), ..Self::default() }
+        Self { file: Some(Writer::new(file)), ..Self::default() }
     }
 
     /// Gives the counters what the file knows of them; before the first session only.
     pub(crate) async fn recall(&self, link: &Link) {
-        let Some(file) = self.file.clone() else { return };
+        let Some(writer) = &self.file else { return };
         if self.recalled.swap(true, Ordering::Relaxed) {
             return;
         }
-        match small_file::read(file, LARGEST).await {
+        match small_file::read(writer.file().to_owned(), LARGEST).await {
             Ok(text) => restore(&text, link),
             Err(error) => warn!(link = %link.name, %error, "what the counters counted before cannot be read"),
         }
@@ -64,9 +64,9 @@ impl Counters {
 
     /// Keeps the counters as they are now.
     pub(crate) async fn keep(&self, link: &Link) {
-        let text = render(link, true);
-        let Some(file) = self.file.clone().filter(|_| !text.is_empty()) else { return };
-        if let Err(error) = small_file::replace(file, text).await {
+        let was_read = || counters(link).any(|(_, point)| point.memory.get().last.is_some());
+        let Some(writer) = self.file.as_ref().filter(|_| was_read()) else { return };
+        if let Err(error) = writer.replace(|| render(link, true)).await {
             warn!(link = %link.name, %error, "what the counters counted cannot be kept over a restart");
         }
     }

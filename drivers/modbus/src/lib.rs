@@ -43,7 +43,11 @@ mod value;
 mod wire;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+use tracing::warn;
 use wharf_contract::{Driver, DriverError, LinkId, LinkPlan, PointInfo, Port, Unit, WriteRule, async_trait};
 
 pub use config::{
@@ -54,9 +58,11 @@ pub use config::{
 use counters::Counters;
 use link::{Device, Link, Point};
 use memory::Memory;
-use value::beside::Beside;
 // The path that the rest of the driver knows it by.
 use value::decode;
+
+/// How long a session that has ended waits for the disk. A stopping gateway gives its drivers little more.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// The protocol, as the site file spells its section.
 pub const KIND: &str = "modbus";
@@ -71,7 +77,7 @@ pub struct Modbus {
 
 impl Modbus {
     /// The driver for settings that were decoded, and thereby checked. Touches no hardware.
-    pub fn new(name: LinkId, settings: LinkSettings) -> Self {
+    pub fn new(name: LinkId, settings: &LinkSettings) -> Self {
         let devices = settings.devices.iter().map(|(name, device)| Device {
             name: name.into(),
             unit_id: device.unit,
@@ -82,7 +88,7 @@ impl Modbus {
             points: device
                 .points
                 .iter()
-                .map(|(name, point)| build_point(name.into(), point, device, &settings))
+                .map(|(name, point)| build_point(name.into(), point, device, settings))
                 .collect(),
         });
         let devices = devices.collect();
@@ -119,12 +125,12 @@ fn build_point(
     Point {
         name,
         table,
-        address: layout.beside.as_ref().map_or(own, Beside::first),
+        address: layout.beside.as_ref().map_or(own, |beside| beside.first()),
         layout,
         memory: Default::default(),
         every: point.every.or(device.every).unwrap_or(link.every).get(),
         unit: point.unit.as_deref().map(Unit::from),
-        write: point.write.as_ref().map(|write| Box::new(WriteRule::from(write))),
+        write: point.write.as_ref().map(|write| Arc::new(WriteRule::from(&**write))),
     }
 }
 
@@ -145,13 +151,15 @@ impl Driver for Modbus {
             point: point.name.clone(),
             unit: point.unit.clone(),
             labels: wharf_contract::Labels::NONE,
-            write: point.write.as_deref().cloned(),
+            write: point.write.clone(),
         };
         points.map(info).collect()
     }
 
     fn plan(&self) -> Option<LinkPlan> {
-        Some(plan::load::explain(&self.link))
+        let plan = plan::load::explain(&self.link, &self.memory.look(&self.link));
+        let refused = plan.devices.iter().any(|device| !device.refuses.is_empty());
+        Some(LinkPlan { forget: self.memory.how_to_forget().filter(|_| refused), ..plan })
     }
 
     async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
@@ -159,8 +167,12 @@ impl Driver for Modbus {
         let ended = tokio::select! {
             ended = session::run(&self.link, &self.memory, port) => ended,
             never = self.counters.keep_up(&self.link) => match never {},
+            never = self.memory.keep_up(&self.link) => match never {},
         };
-        self.counters.keep(&self.link).await;
+        let kept = async { tokio::join!(self.counters.keep(&self.link), self.memory.keep(&self.link)) };
+        if timeout(LAST_WRITE, kept).await.is_err() {
+            warn!(link = %self.link.name, waited = ?LAST_WRITE, "the disk does not take what counters and devices have told; it is not waited for any longer");
+        }
         ended
     }
 }

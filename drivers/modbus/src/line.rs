@@ -32,6 +32,9 @@ pub(crate) fn ended(error: io::Error) -> DriverError {
     }
 }
 
+/// The exception by which a gateway says that nobody answered (Modbus application protocol 1.1b3, 7).
+const NOBODY: u8 = 11;
+
 /// More parts than this no identification has: one for each object.
 const MOST_PARTS: usize = 256;
 
@@ -73,6 +76,8 @@ pub(crate) struct Line {
     answered: bool,
     fruitless: bool,
     traffic: Traffic,
+    /// Where the next request is counted as well.
+    of_device: Option<Traffic>,
 }
 
 impl Line {
@@ -91,6 +96,7 @@ impl Line {
             answered: false,
             fruitless: false,
             traffic: Traffic::default(),
+            of_device: None,
         }
     }
 
@@ -99,16 +105,39 @@ impl Line {
         Self { traffic, ..self }
     }
 
+    /// Counts the next request for its device as well.
+    pub(crate) fn asking(&mut self, device: &Traffic) -> &mut Self {
+        self.of_device = Some(device.clone());
+        self
+    }
+
+    fn count(&mut self, way: Outcome) {
+        self.traffic.count(way);
+        if let Some(device) = self.of_device.take() {
+            device.count(way);
+        }
+    }
+
     /// Whether the other side may have closed the connection without our knowing, and a new one is to be
     /// had for the asking.
     pub(crate) fn may_be_stale(&self) -> bool {
         self.wire.as_ref().is_none_or(|wire| wire.is_renewable() && self.used.elapsed() >= STALE)
     }
 
+    /// Whether the answer to a write proves that somebody answered. A read that is answered makes it so.
+    pub(crate) fn knows_echo(&self) -> bool {
+        self.wire.as_ref().is_none_or(Wire::knows_echo)
+    }
+
     /// Whether the next exchange can begin: there is a connection, or one is made for it because
     /// connections are not held on this link.
     pub(crate) fn is_connected(&self) -> bool {
         self.wire.is_some() || self.resting
+    }
+
+    /// Whether bytes come and make no frame.
+    pub(crate) fn is_noise(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::is_noise)
     }
 
     /// Makes a fresh connection, within five seconds for each address of the link.
@@ -185,7 +214,7 @@ impl Line {
     }
 
     /// Asks a unit anything. Never cut short from outside: whoever calls this waits for its end. A
-    /// request to all units of a serial bus is not answered, and counts as written.
+    /// request to all units of a bus is not answered, and counts as written.
     ///
     /// # Errors
     /// Why there is no answer. A request that the protocol does not allow is not sent.
@@ -195,22 +224,27 @@ impl Line {
         request: &Request,
         limits: impl Into<Limits>,
     ) -> Result<Answer, Fault> {
-        request.check().map_err(Fault::not_sent)?;
-        let outcome = self.put(unit_id, &request.encode(), limits.into()).await;
-        let outcome = outcome.and_then(|answer| self.understand(request, &answer));
+        if let Err(reason) = request.check() {
+            self.of_device = None;
+            return Err(Fault::not_sent(reason));
+        }
+        let limits = limits.into();
+        let outcome = self.put(unit_id, &request.encode(), limits).await;
+        // A gateway that waited for an answer all the same says that nobody gave one.
+        let is_untold = |answer: &[u8]| answer.is_empty() || limits.broadcast && answer.get(1..) == Some(&[NOBODY]);
+        let untold = outcome.as_ref().is_ok_and(|answer| is_untold(answer));
+        let outcome =
+            outcome.and_then(|answer| if untold { Ok(Answer::Written) } else { self.understand(request, &answer) });
         let way = match &outcome {
-            Ok(Answer::Written) if unit_id == 0 => Outcome::Untold,
+            Ok(_) if untold => Outcome::Untold,
             Ok(_) => Outcome::Answered,
             Err(fault) => way_of(fault),
         };
-        self.traffic.count(way);
+        self.count(way);
         outcome
     }
 
     fn understand(&mut self, request: &Request, answer: &[u8]) -> Result<Answer, Fault> {
-        if answer.is_empty() {
-            return Ok(Answer::Written);
-        }
         pdu::parse(request, answer).map_err(|bad| {
             // Whoever answers nonsense may do so again: the next request starts afresh.
             // Only a serial port stays, for a fresh one would not know which late answers to expect.
@@ -238,12 +272,12 @@ impl Line {
             Ok(_) => Outcome::Answered,
             Err(fault) => way_of(fault),
         };
-        self.traffic.count(way);
+        self.count(way);
         outcome
     }
 
     async fn put(&mut self, unit_id: u8, pdu: &[u8], limits: Limits) -> Result<Vec<u8>, Fault> {
-        self.make_ready(unit_id, limits.timeout).await?;
+        limits.in_time(self.make_ready(unit_id, limits.timeout)).await.ok_or(Fault::Expired)??;
         let Some(wire) = &mut self.wire else { return Err(Fault::Broken("there is no connection".into())) };
         // Getting ready may have taken long. A serial line looks once more when it is quiet.
         if limits.are_over(Instant::now()) {

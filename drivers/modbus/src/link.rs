@@ -132,8 +132,8 @@ pub(crate) struct Point {
     /// How often it is read; never zero.
     pub(crate) every: Duration,
     pub(crate) unit: Option<Unit>,
-    /// What may be written; `None` means nothing. Boxed, for most points are only read.
-    pub(crate) write: Option<Box<WriteRule>>,
+    /// What may be written; `None` means nothing.
+    pub(crate) write: Option<Arc<WriteRule>>,
 }
 
 /// The four address spaces of a device.
@@ -186,5 +186,18 @@ impl Point {
             None => decode(raw, &self.layout),
             Some(wraps_at) => decode_with(raw, &self.layout, &mut |shown| self.memory.total(shown, wraps_at)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PointSettings;
+
+    /// A site may have a hundred thousand points, and while it starts their settings are there as well.
+    #[test]
+    fn a_point_and_its_settings_are_small_for_what_is_rare_is_in_boxes() {
+        assert!(size_of::<Point>() <= 208, "{} bytes", size_of::<Point>());
+        assert!(size_of::<PointSettings>() <= 240, "{} bytes", size_of::<PointSettings>());
     }
 }

@@ -1,6 +1,7 @@
 //! One session on one link: connect, read what is due, obey commands, notice who is silent. All
 //! requests go through here one after the other, so devices on a shared line take turns.
 
+mod ask;
 mod replan;
 
 use std::io;
@@ -10,13 +11,14 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use wharf_contract::port::Traffic;
 use wharf_contract::{Command, DriverError, Port};
 
 use crate::breaker::{self, Breaker};
 use crate::command::{Obedience, Orders};
 use crate::decode::Raw;
 use crate::line::{Fault, Line, ended};
-use crate::link::{Device, Link, Table};
+use crate::link::Link;
 use crate::memory::{Memory, seconds_now};
 use crate::plan::cost::{Gauge, bytes};
 use crate::plan::holes::Search;
@@ -35,14 +37,12 @@ const LONGEST_REVIEW: Duration = Duration::from_secs(3600);
 /// A plan has to be this much cheaper to be worth a change.
 const WORTH_IT: f64 = 0.9;
 
-/// Over RTU, a unit that owes an answer is asked again after so many timeouts, and no sooner than
-/// this: its late answer would look like the next one.
-const OWED_TIMEOUTS: u32 = 4;
-const OWED: Duration = Duration::from_secs(1);
-
 /// A place that was refused so often in a row is asked for no more than this often.
 const REFUSALS: u32 = 3;
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// A device counts as slow until it had no need to rest for this long.
+const SLOW: Duration = Duration::from_secs(60);
 
 /// Runs until the connection cannot be made any more, or the gateway stops.
 pub(crate) async fn run(link: &Link, memory: &Memory, port: &mut Port) -> Result<(), DriverError> {
@@ -79,6 +79,7 @@ pub(crate) async fn run(link: &Link, memory: &Memory, port: &mut Port) -> Result
         }
         if !session.line.is_connected() {
             session.connect(port).await?;
+            session.report(port);
         }
     }
 }
@@ -103,6 +104,9 @@ pub(crate) struct Session<'a> {
     pub(crate) link: &'a Link,
     pub(crate) line: Line,
     stop: CancellationToken,
+    /// Whether the devices may still be said to be as a session before this one, or the gateway before a
+    /// crash, has left them.
+    inherits: bool,
     memory: &'a Memory,
     schedule: Schedule,
     pub(crate) states: Vec<State>,
@@ -112,6 +116,8 @@ pub(crate) struct Session<'a> {
     quiet_until: Instant,
     /// How many devices and blocks cost the link time in vain.
     in_vain: usize,
+    /// Whether the last read was not asked again because a command waits.
+    gave_way: bool,
     gauge: Gauge,
     review: Review,
     overload: Overload,
@@ -125,12 +131,15 @@ pub(crate) struct State {
     pub(crate) reason: String,
     blocks: Vec<Work>,
     search: Search,
+    /// The points that the log has said to be refused.
+    refused: String,
     /// How often in a row it was asked again.
     retried: u8,
     /// The block that was answered last: what a probe asks for.
     answered: Option<usize>,
-    /// Whether it was logged that the device is slow.
-    slow: bool,
+    /// When it last had to rest because it is slow, if that was told.
+    pub(crate) rested: Option<Instant>,
+    traffic: Traffic,
 }
 
 /// One block and what is known of it.
@@ -168,15 +177,19 @@ impl<'a> Session<'a> {
         for (index, device) in link.devices.iter().enumerate() {
             let search = Search::new(holes.next().unwrap_or_default());
             let blocks = plan_device(index, device, &cost, &search.holes);
+            // One that is never asked by itself will never be heard.
+            let traffic = if blocks.is_empty() { Traffic::default() } else { port.expect(&device.name) };
             states.push(State {
                 breaker: Breaker::default(),
                 told: Told::new(device.points.len()),
                 reason: String::new(),
                 blocks: blocks.into_iter().map(Work::new).collect(),
                 search,
+                refused: String::new(),
                 retried: 0,
                 answered: None,
-                slow: false,
+                rested: None,
+                traffic,
             });
             // A large plan takes a while, and others share the thread.
             tokio::task::yield_now().await;
@@ -187,11 +200,13 @@ impl<'a> Session<'a> {
             link,
             line: Line::new(link).counting(port.traffic()),
             stop: port.stop(),
+            inherits: !memory.took_leave(),
             memory,
             schedule: Schedule::new(&states.iter().map(rhythms).collect::<Vec<_>>(), now),
             states,
             quiet_until: now,
             in_vain: 0,
+            gave_way: false,
             gauge: kept.gauge,
             review: Review { at: now + FIRST_REVIEW, wait: FIRST_REVIEW },
             orders: Orders::default(),
@@ -206,17 +221,18 @@ impl<'a> Session<'a> {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            // What is retained of the devices may be from before a crash. Once that is put right, a device
-            // that was never heard has nothing to lose: the link's own health tells.
-            let first = self.memory.introduce();
             for device in 0..self.states.len() {
-                if first || self.states[device].told.was_told() {
+                // Of a broadcast there is nothing to tell: nobody answers it, so nobody is ever back.
+                let is_somebody = !self.link.devices[device].broadcast;
+                // A device that was never heard has nothing to lose: the link's own health tells.
+                if is_somebody && (self.inherits || self.states[device].told.was_told()) {
                     self.tell_silence(device, &error.to_string(), port).await;
                 }
             }
+            self.memory.take_leave(true);
             return Err(ended(error));
         }
-        self.memory.introduce();
+        self.memory.take_leave(false);
         Ok(())
     }
 
@@ -243,11 +259,11 @@ impl<'a> Session<'a> {
         }
         let turn = self.schedule.taken(device, index, Instant::now());
         if next.block.is_some() && !state.told.is_silent() {
-            self.overload.count(turn.missed, self.link);
+            self.overload.count(turn.missed, self.in_vain > 0, self.link);
         }
         // That the line had to stay quiet was another device's doing.
         let begin = Instant::now().max(self.quiet_until);
-        let outcome = self.exchange(device, block.table, block.start, block.count).await;
+        let outcome = self.exchange(device, block.table, block.start, block.count, None, port).await;
         let (taken_at, took) = (SystemTime::now(), begin.elapsed());
         self.schedule.cost(device, took.max(self.quiet_until.saturating_duration_since(begin)));
         if self.is_asked_again(device, index, outcome.as_ref().err()) {
@@ -267,7 +283,7 @@ impl<'a> Session<'a> {
         match outcome {
             Ok(raw) => {
                 self.gauge.note(bytes(block.table, u32::from(block.count)), took);
-                self.answered(device, index, took);
+                self.answered(device, index, took, port).await;
                 self.tell_block(&block, index, turn, &raw, taken_at, port).await;
                 self.look_again(device).await;
             }
@@ -285,7 +301,7 @@ impl<'a> Session<'a> {
         let turn = self.states[device].breaker.failures() as usize % block.slots.len();
         let Some(slot) = block.slots.get(turn) else { return };
         let begin = Instant::now();
-        let outcome = self.exchange(device, block.table, block.start + slot.at, slot.count).await;
+        let outcome = self.exchange(device, block.table, block.start + slot.at, slot.count, None, port).await;
         let taken_at = SystemTime::now();
         self.schedule.cost(device, begin.elapsed());
         self.learn(device, outcome.as_ref().err(), begin, port).await;
@@ -317,7 +333,7 @@ impl<'a> Session<'a> {
     }
 
     /// The block was answered.
-    fn answered(&mut self, device: usize, index: usize, took: Duration) {
+    async fn answered(&mut self, device: usize, index: usize, took: Duration, port: &Port) {
         let state = &mut self.states[device];
         state.answered = Some(index);
         if let Some(work) = state.blocks.get_mut(index) {
@@ -327,10 +343,12 @@ impl<'a> Session<'a> {
         let (shortest, load) = self.schedule.others(device);
         if let Some(rest) = breaker::rest(self.schedule.mean_cost(device), shortest, load) {
             self.schedule.rest(device, Instant::now() + rest);
-            if !std::mem::replace(&mut state.slow, true) {
-                let name = &self.link.devices[device].name;
-                warn!(link = %self.link.name, device = %name, ?took, ?rest, "the device is so slow that it is asked less often, so that the others keep their rhythm");
+            if state.rested.replace(Instant::now()).is_none() {
+                self.tell_slow(device, took, rest, port).await;
             }
+        } else if state.rested.is_some_and(|rested| rested.elapsed() >= SLOW) {
+            state.rested = None;
+            self.tell_quick(device, port).await;
         }
     }
 
@@ -360,20 +378,6 @@ impl<'a> Session<'a> {
         self.look_again(device).await;
     }
 
-    /// Over RTU a device is not asked again at once. The others have the line meanwhile.
-    fn is_asked_again(&mut self, device: usize, index: usize, fault: Option<&Fault>) -> bool {
-        let Device { timeout, retries, .. } = self.link.devices[device];
-        let state = &mut self.states[device];
-        let is_silent = matches!(fault, Some(Fault::Silent(_)));
-        if !is_silent || !self.link.is_rtu() || state.breaker.is_open() || state.retried >= retries {
-            state.retried = 0;
-            return false;
-        }
-        state.retried += 1;
-        self.schedule.again(device, index, Instant::now() + (timeout * OWED_TIMEOUTS).max(OWED));
-        true
-    }
-
     /// Whether a device that speaks leaves this block unanswered time and again, as some do with
     /// an address they do not have. Then the block is at fault and not the device.
     fn is_deaf(&mut self, device: usize, index: usize, fault: Option<&Fault>) -> bool {
@@ -395,34 +399,9 @@ impl<'a> Session<'a> {
         self.schedule.postpone(device, index, until);
     }
 
-    /// One read. A connection that turns out to be broken is replaced and the read asked again,
-    /// once: many devices close connections that were idle. A silent device is asked again as
-    /// often as its settings say, unless it is only being probed; over RTU that is left to `poll`.
-    pub(crate) async fn exchange(&mut self, device: usize, table: Table, start: u16, count: u16) -> Result<Raw, Fault> {
-        let Device { unit_id, timeout, retries, .. } = self.link.devices[device];
-        let at_once = !self.states[device].breaker.is_open() && !self.link.is_rtu();
-        let mut retries = if at_once { retries } else { 0 };
-        let mut may_reconnect = true;
-        loop {
-            let outcome = self.line.read(unit_id, table, start, count, timeout).await;
-            match &outcome {
-                Err(Fault::Broken(_)) if may_reconnect => may_reconnect = false,
-                Err(Fault::Silent(_)) if retries > 0 && !self.stop.is_cancelled() => retries -= 1,
-                Err(Fault::Silent(_)) if self.link.is_rtu() => {
-                    self.quiet_until = Instant::now() + timeout;
-                    return outcome;
-                }
-                _ => return outcome,
-            }
-            if let Err(fault) = outcome {
-                debug!(link = %self.link.name, reason = fault.reason(), "asking again");
-            }
-            if !self.line.is_connected()
-                && let Err(error) = self.reconnect().await
-            {
-                return Err(Fault::Broken(error.to_string()));
-            }
-        }
+    /// The line, for a request to this device.
+    pub(crate) fn line_to(&mut self, device: usize) -> &mut Line {
+        self.line.asking(&self.states[device].traffic)
     }
 
     /// Notes what an exchange says about the device: it spoke, or it did not.
@@ -468,12 +447,16 @@ impl Work {
 }
 
 impl Overload {
-    fn count(&mut self, missed: u64, link: &Link) {
+    fn count(&mut self, missed: u64, in_vain: bool, link: &Link) {
         self.missed += missed;
         let quiet = self.logged.is_none_or(|logged| logged.elapsed() >= OVERLOAD_LOG);
         if missed > 0 && quiet {
             self.logged = Some(Instant::now());
-            warn!(link = %link.name, missed = self.missed, "the link is slower than its schedule, turns were missed");
+            if in_vain {
+                warn!(link = %link.name, missed = self.missed, "silent devices were waited for, and others missed turns meanwhile");
+            } else {
+                warn!(link = %link.name, missed = self.missed, "the link is slower than its schedule, turns were missed");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a session says north: readings, who answers, how the link is. Failures that last are told
 //! when they begin and then now and again, by what `told` remembers.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use wharf_contract::{Event, Health, Port, Quality, Reading};
@@ -20,10 +20,30 @@ impl Session<'_> {
         let state = &mut self.states[device];
         state.reason.clear();
         if state.told.alive(true) {
+            state.rested = None;
             let name = &self.link.devices[device].name;
             port.emit(Event::Device { device: name.clone(), alive: true, reason: None }).await;
             self.report(port);
         }
+    }
+
+    /// The device answers, but so slowly that it is left alone more than it is asked.
+    pub(crate) async fn tell_slow(&mut self, device: usize, took: Duration, rest: Duration, port: &Port) {
+        let reason = format!(
+            "it is asked less often, every {rest:.0?} or so: an answer takes it {took:.1?}, and the others would miss \
+             their turns"
+        );
+        self.tell_of_answers(device, Some(reason), port).await;
+    }
+
+    /// The device does not answer slowly any more.
+    pub(crate) async fn tell_quick(&mut self, device: usize, port: &Port) {
+        self.tell_of_answers(device, None, port).await;
+    }
+
+    async fn tell_of_answers(&mut self, device: usize, reason: Option<String>, port: &Port) {
+        let device = self.link.devices[device].name.clone();
+        port.emit(Event::Device { device, alive: true, reason }).await;
     }
 
     /// The device did not speak once: what was read before is the last that is known.
@@ -44,8 +64,6 @@ impl Session<'_> {
         if news || state.reason != reason {
             reason.clone_into(&mut state.reason);
             self.report(port);
-        }
-        if news {
             let name = &self.link.devices[device].name;
             port.emit(Event::Device { device: name.clone(), alive: false, reason: Some(reason.to_owned()) }).await;
         }
@@ -91,8 +109,12 @@ impl Session<'_> {
         }
     }
 
-    /// Says how the link is: degraded while any device is silent.
+    /// Says how the link is: degraded while any device is silent. Without a connection there is no link
+    /// to say anything of; if none comes about, the session's end tells.
     pub(crate) fn report(&self, port: &Port) {
+        if !self.line.is_connected() {
+            return;
+        }
         let states = self.link.devices.iter().zip(&self.states);
         let silent: Vec<_> = states.filter(|(_, state)| state.told.is_silent()).collect();
         if silent.is_empty() {

@@ -50,6 +50,18 @@ async fn two_devices_on_a_bus_are_read_and_written() {
     assert_eq!(lab.tell("stats")["gaps_short"]["a"], 0);
 }
 
+#[tokio::test]
+async fn the_first_thing_that_is_asked_on_a_line_may_be_a_write_of_one_register() {
+    let lab = Lab::start("a,b", 19_200, &[]);
+    let _slave = Slave::start(&lab.port("b"), 19_200, 1);
+    let devices = json!({ "one": { "unit": 1, "points": { "near": { "holding": 3, "write": {} } } } });
+    let mut driver = start(&link(&lab, json!({ "every": "1h", "devices": devices })));
+    // Its answer is a copy of it, and whether the line has an echo nobody has found out yet.
+    let done = driver.command("one", "near", write(4711, false)).await.unwrap();
+    assert_eq!(done.written, Some(Value::Int(4711)));
+    driver.stop().await;
+}
+
 /// Counts the good readings of each device for a while.
 async fn count(driver: &mut common::Running, seconds: u64) -> HashMap<String, Vec<SystemTime>> {
     let end = Instant::now() + Duration::from_secs(seconds);

@@ -8,149 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{PATIENCE, Running, start, write};
-use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use common::scripted::{Reply, Request, Scripted, device, impatient, now};
+use common::{PATIENCE, start, write};
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wharf_contract::port::COMMANDS_WAITING;
 use wharf_contract::port::Outcome;
 use wharf_contract::{Action, Command, CommandError, DriverError, Event, Health, Quality, Value};
-
-/// One request as it came over the wire.
-#[derive(Clone, Debug)]
-struct Request {
-    /// Counts from 0 over all connections.
-    number: usize,
-    transaction: [u8; 2],
-    unit: u8,
-    pdu: Vec<u8>,
-}
-
-/// What the script does about it.
-enum Reply {
-    /// These bytes, after a while.
-    Bytes(Vec<u8>, Duration),
-    /// These bytes, as soon as the gate lets one more through.
-    Held(Vec<u8>, Arc<Semaphore>),
-    /// Nothing, and the connection stays.
-    Silence,
-    /// These bytes, and the connection is closed.
-    Close(Vec<u8>),
-}
-
-impl Request {
-    /// A proper answer: each register holds the number of the request, modulo 256.
-    fn answer(&self) -> Vec<u8> {
-        let number = u8::try_from(self.number % 256).unwrap();
-        let pdu = match self.pdu[0] {
-            3 => {
-                let count = self.pdu[4];
-                let mut pdu = vec![3, count * 2];
-                pdu.extend([0, number].repeat(usize::from(count)));
-                pdu
-            }
-            _ => self.pdu[..5].to_vec(),
-        };
-        self.frame(&pdu)
-    }
-
-    fn frame(&self, pdu: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(pdu.len() + 1).unwrap().to_be_bytes();
-        [&self.transaction[..], &[0, 0], &length, &[self.unit], pdu].concat()
-    }
-}
-
-fn now(bytes: Vec<u8>) -> Reply {
-    Reply::Bytes(bytes, Duration::ZERO)
-}
-
-/// A slave that acts by a script, and what it was asked.
-struct Scripted {
-    port: u16,
-    requests: mpsc::UnboundedReceiver<Request>,
-    connections: Arc<AtomicUsize>,
-    listening: JoinHandle<()>,
-}
-
-impl Scripted {
-    async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (seen, requests) = mpsc::unbounded_channel();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let accepted = Arc::clone(&connections);
-        let script = Arc::new(script);
-        let numbers = Arc::new(AtomicUsize::new(0));
-        let listening = tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                accepted.fetch_add(1, Ordering::SeqCst);
-                let (script, seen, numbers) = (Arc::clone(&script), seen.clone(), Arc::clone(&numbers));
-                tokio::spawn(async move {
-                    let mut header = [0; 7];
-                    while socket.read_exact(&mut header).await.is_ok() {
-                        let mut pdu = vec![0; usize::from(u16::from_be_bytes([header[4], header[5]])) - 1];
-                        socket.read_exact(&mut pdu).await.unwrap();
-                        let number = numbers.fetch_add(1, Ordering::SeqCst);
-                        let request = Request { number, transaction: [header[0], header[1]], unit: header[6], pdu };
-                        let _ = seen.send(request.clone());
-                        match script(&request) {
-                            Reply::Bytes(bytes, wait) => {
-                                sleep(wait).await;
-                                let _ = socket.write_all(&bytes).await;
-                            }
-                            Reply::Held(bytes, gate) => {
-                                gate.acquire().await.unwrap().forget();
-                                let _ = socket.write_all(&bytes).await;
-                            }
-                            Reply::Silence => {}
-                            Reply::Close(bytes) => {
-                                let _ = socket.write_all(&bytes).await;
-                                return;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        Self { port, requests, connections, listening }
-    }
-
-    /// A driver for one device `tank` with one register `level`, writable.
-    fn drive(&self, every: &str) -> Running {
-        start(&self.link(every, json!({ "tank": device(1) })))
-    }
-
-    /// The same, with a short timeout, for scripts that do not answer.
-    fn drive_impatiently(&self, every: &str) -> Running {
-        start(&impatient(self.link(every, json!({ "tank": device(1) }))))
-    }
-
-    fn link(&self, every: &str, devices: Json) -> Json {
-        let tcp = format!("127.0.0.1:{}", self.port);
-        json!({ "tcp": tcp, "every": every, "timeout": "10s", "devices": devices })
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-
-    async fn request(&mut self) -> Request {
-        timeout(PATIENCE, self.requests.recv()).await.expect("a request in time").expect("the slave runs")
-    }
-}
-
-fn impatient(mut link: Json) -> Json {
-    link["timeout"] = json!("500ms");
-    link["retries"] = json!(0);
-    link
-}
-
-fn device(unit: u8) -> Json {
-    json!({ "unit": unit, "points": { "level": { "holding": 0, "write": {} } } })
-}
 
 #[tokio::test]
 async fn a_device_that_never_answers_is_told_bad_once_and_the_session_goes_on() {
@@ -513,6 +379,11 @@ async fn a_hole_is_searched_for_once_and_kept_clear_of_after_a_restart() {
     driver.stop().await;
     while slave.requests.try_recv().is_ok() {}
 
+    let plan = wharf_contract::Driver::plan(&common::driver(&link).remembering(file.clone())).unwrap();
+    assert_eq!(plan.devices[0].refuses, ["holding 5 (p5)"]);
+    let requests: Vec<_> = plan.devices[0].requests.iter().map(|request| request.what.as_str()).collect();
+    assert_eq!(requests, ["holding 0–4", "holding 5", "holding 6–15"]);
+    assert!(plan.forget.unwrap().ends_with("/bus.holes"));
     let mut driver = common::start_remembering(&link, &file);
     for point in ["p0", "p4", "p6", "p15"] {
         driver.value("tank", point).await;

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)] // everything here is a test
 
 mod common;
+#[path = "../../../tests/lab/free_port.rs"]
+mod free_port;
 
-use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{PATIENCE, start, write};
+use free_port::free_port;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,19 +43,6 @@ impl Drop for Slave {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// A port that is free, and not one that the system gives to others meanwhile: those begin at 32768.
-fn free_port() -> u16 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let first = std::process::id() as usize * 8;
-    loop {
-        let place = first + NEXT.fetch_add(1, Ordering::SeqCst);
-        let port = 20_000 + u16::try_from(place % 12_000).unwrap();
-        if StdListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! Every type in every order, read and written, against two slaves that are not ours: pymodbus and
 //! libmodbus. What the registers hold and what the values have to be is computed by a script of its
-//! own, `types/cases.py`; the driver's code has no part in it.
+//! own, `types/cases.py`; the driver's code has no part in it. Over TCP, and over a serial line.
 //!
 //! Debian: `python3-pymodbus`, `python3-serial-asyncio`, `libmodbus-dev` and a C compiler.
 
 #![allow(clippy::unwrap_used)] // everything here is a test
 
 mod common;
+#[allow(dead_code)] // the slaves here are others
+#[path = "../src/wire/lab.rs"]
+mod lab;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -17,39 +20,64 @@ use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Running, driver, run, start};
+use lab::Lab;
 use serde_json::{Map, Value as Json, json};
 use wharf_contract::{Action, Event, Quality, Value};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/types");
 
+/// The speed of the serial line, in baud.
+const BAUD: u32 = 115_200;
+
 /// What stands between driver and slave.
-struct Wire {
-    port: u16,
+enum Wire {
+    /// A port of this machine.
+    Tcp(u16),
+    /// A line with the driver at `a` and the slave at `b`.
+    Rtu(Lab),
 }
 
 impl Wire {
     fn tcp() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { port: free.local_addr().unwrap().port() }
+        Self::Tcp(free.local_addr().unwrap().port())
+    }
+
+    fn rtu() -> Self {
+        Self::Rtu(Lab::start("a,b", BAUD, &[]))
     }
 
     /// The slave's end, as its arguments say it.
-    fn arguments(&self) -> [String; 2] {
-        ["tcp".into(), self.port.to_string()]
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Tcp(port) => vec!["tcp".into(), port.to_string()],
+            Self::Rtu(line) => vec!["rtu".into(), line.port("b"), BAUD.to_string()],
+        }
     }
 
-    /// The driver's end, as the site file says it.
+    /// The driver's end, as the site file says it. A serial line with all its points takes a while.
     fn settings(&self) -> Map<String, Json> {
-        json!({ "tcp": format!("127.0.0.1:{}", self.port) }).as_object().unwrap().clone()
+        let settings = match self {
+            Self::Tcp(port) => json!({ "tcp": format!("127.0.0.1:{port}"), "every": "200ms" }),
+            Self::Rtu(line) => json!({ "serial": line.port("a"), "baud": BAUD, "every": "2s" }),
+        };
+        settings.as_object().unwrap().clone()
     }
 
     /// Waits until someone is at the slave's end.
     fn wait(&self, process: &mut Child) {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while !self.is_manned() {
             assert!(process.try_wait().unwrap().is_none(), "the slave ended");
             assert!(Instant::now() < deadline, "the slave does not listen");
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn is_manned(&self) -> bool {
+        match self {
+            Self::Tcp(port) => TcpStream::connect(("127.0.0.1", *port)).is_ok(),
+            Self::Rtu(line) => line.tell("stats")["ports"]["b"]["open"] == true,
         }
     }
 }
@@ -121,7 +149,6 @@ impl Slave {
 
     fn link(&self, points: Map<String, Json>) -> Json {
         let mut link = self.wire.settings();
-        link.insert("every".into(), "200ms".into());
         link.insert("devices".into(), json!({ "meter": { "unit": 1, "points": points } }));
         link.into()
     }
@@ -189,7 +216,7 @@ async fn reads(slave: &Slave, cases: &Json) {
     for (index, case) in cases.iter().enumerate() {
         let outcome = &seen[&format!("p{index}")];
         let right = match outcome {
-            Ok(value) => case.get("value") == Some(value),
+            Ok(value) => case.get("value").is_some_and(|expected| same(value, expected)),
             Err(reason) => case.get("bad").is_some_and(|words| reason.contains(words.as_str().unwrap())),
         };
         if !right {
@@ -197,6 +224,16 @@ async fn reads(slave: &Slave, cases: &Json) {
         }
     }
     assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// Whether two are the same value: `1` and `1.0` are.
+fn same(a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        // As whole numbers to the last digit where both are that.
+        (Json::Number(a), Json::Number(b)) if a.is_f64() || b.is_f64() => a.as_f64() == b.as_f64(),
+        _ => a == b,
+    }
 }
 
 /// Writes every case and asks the slave what it holds then.
@@ -258,25 +295,49 @@ async fn a_counter_goes_on_over_its_end_and_over_a_restart() {
 }
 
 #[tokio::test]
-async fn every_type_and_order_is_read_right_from_pymodbus() {
+async fn every_type_and_order_is_read_right_from_pymodbus_over_tcp() {
     let cases = cases();
     reads(&Slave::pymodbus(Wire::tcp(), &cases["image"]), &cases).await;
 }
 
 #[tokio::test]
-async fn every_type_and_order_is_read_right_from_libmodbus() {
+async fn every_type_and_order_is_read_right_from_pymodbus_over_rtu() {
+    let cases = cases();
+    reads(&Slave::pymodbus(Wire::rtu(), &cases["image"]), &cases).await;
+}
+
+#[tokio::test]
+async fn every_type_and_order_is_read_right_from_libmodbus_over_tcp() {
     let cases = cases();
     reads(&Slave::libmodbus(Wire::tcp(), &cases["image"]), &cases).await;
 }
 
 #[tokio::test]
-async fn every_type_and_order_is_written_right_to_pymodbus() {
+async fn every_type_and_order_is_read_right_from_libmodbus_over_rtu() {
+    let cases = cases();
+    reads(&Slave::libmodbus(Wire::rtu(), &cases["image"]), &cases).await;
+}
+
+#[tokio::test]
+async fn every_type_and_order_is_written_right_to_pymodbus_over_tcp() {
     let cases = cases();
     writes(&mut Slave::pymodbus(Wire::tcp(), &cases["image"]), &cases).await;
 }
 
 #[tokio::test]
-async fn every_type_and_order_is_written_right_to_libmodbus() {
+async fn every_type_and_order_is_written_right_to_pymodbus_over_rtu() {
+    let cases = cases();
+    writes(&mut Slave::pymodbus(Wire::rtu(), &cases["image"]), &cases).await;
+}
+
+#[tokio::test]
+async fn every_type_and_order_is_written_right_to_libmodbus_over_tcp() {
     let cases = cases();
     writes(&mut Slave::libmodbus(Wire::tcp(), &cases["image"]), &cases).await;
+}
+
+#[tokio::test]
+async fn every_type_and_order_is_written_right_to_libmodbus_over_rtu() {
+    let cases = cases();
+    writes(&mut Slave::libmodbus(Wire::rtu(), &cases["image"]), &cases).await;
 }

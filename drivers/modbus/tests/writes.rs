@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::scripted::{Scripted, now};
 use common::{PATIENCE, Running, start, write};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use wharf_contract::command::PendingAnswer;
+use wharf_contract::port::Outcome;
 use wharf_contract::{Action, Answer, Command, CommandError, Done, Value};
 
 /// How a device behaves.
@@ -40,6 +42,7 @@ struct Memory {
     /// Unit, function and data of every request but reads.
     asked: Vec<(u8, u8, Vec<u16>)>,
     reads: Vec<(u8, Instant)>,
+    connections: usize,
 }
 
 struct Device {
@@ -57,6 +60,7 @@ impl Device {
         let shared = Arc::clone(&memory);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                shared.lock().unwrap().connections += 1;
                 tokio::spawn(serve(socket, habits.clone(), Arc::clone(&shared)));
             }
         });
@@ -377,6 +381,43 @@ async fn a_broadcast_is_sent_and_nobody_is_asked_to_confirm_it() {
         driver.value("well", "level").await;
     }
     assert!(device.memory.lock().unwrap().reads.iter().all(|(unit, _)| *unit == 8));
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_broadcast_that_nobody_answers_is_no_silence_and_costs_no_connection() {
+    let device = Device::start(Habits { silent: vec![0], ..Habits::default() }).await;
+    let points = json!({ "limit": { "holding": 5, "write": {} }, "bit": { "holding": 6, "bit": 3, "write": {} } });
+    let mut driver = device.drive(json!({
+        "all": { "unit": 0, "broadcast": true, "points": points },
+        "well": { "unit": 8, "points": { "level": { "holding": 0, "every": "1h" } } },
+    }));
+    driver.value("well", "level").await;
+    // Nobody else speaks in between, so a silence that counted would end the connection.
+    for value in 1..=4 {
+        let done = driver.command("all", "limit", write(value, false)).await.unwrap();
+        assert_eq!(done.note, Some("sent to every device; nobody confirms"));
+    }
+    driver.command("all", "bit", write(true, false)).await.unwrap();
+    assert_eq!(device.held(0, 6), 8);
+    let traffic = driver.end.traffic.clone();
+    assert_eq!((traffic.of(Outcome::Untold), traffic.of(Outcome::Silent)), (5, 0));
+    assert_eq!(device.memory.lock().unwrap().connections, 1);
+    assert_eq!(driver.end.health.borrow().as_str(), "online");
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_that_nobody_answered_a_broadcast_has_sent_it() {
+    let nobody = Scripted::start(|request| match request.unit {
+        0 => now(request.frame(&[request.pdu[0] | 0x80, 11])),
+        _ => now(request.answer()),
+    })
+    .await;
+    let points = json!({ "limit": { "holding": 5, "write": {} } });
+    let mut driver = start(&nobody.link("50ms", json!({ "all": { "unit": 0, "broadcast": true, "points": points } })));
+    let done = driver.command("all", "limit", write(60, false)).await.unwrap();
+    assert_eq!(done.written, Some(Value::Int(60)));
     driver.stop().await;
 }
 

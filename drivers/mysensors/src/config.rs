@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 use wharf_contract::settings::{
-    Context, HostPort, Named, NamedEntry, Node, Period, Ranged, Schema, Setting, Typed, WriteSettings, suggest,
+    Context, HostPort, Named, NamedEntry, Node, Period, Ranged, Schema, SerialPath, Setting, Typed, WriteSettings,
+    suggest,
 };
 use wharf_contract::{DeviceId, LinkId, PointId, WriteRule, settings};
 
@@ -64,38 +65,6 @@ settings! {
         write: Option<WriteSettings> = None,
     }
     check: check_write;
-}
-
-/// The full path of a serial port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SerialPath(String);
-
-impl SerialPath {
-    /// Wraps a path that begins at the root.
-    pub fn new(path: impl Into<String>) -> Self {
-        Self(path.into())
-    }
-
-    /// The path.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Setting for SerialPath {
-    fn schema() -> Schema {
-        json!({ "type": "string", "pattern": "^/", "not": { "pattern": "\\$\\{" } })
-    }
-
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let path = String::decode(node, cx)?;
-        if !path.starts_with('/') {
-            cx.problem(node.span, format!("{} is not the full path of a serial port", node.describe()))
-                .help("write it from the root, such as /dev/serial/by-id/usb-Arduino…");
-            return None;
-        }
-        Some(Self(path))
-    }
 }
 
 /// A value type, by its name in the MySensors library.

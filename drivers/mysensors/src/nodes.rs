@@ -5,6 +5,7 @@
 //! for writing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use wharf_contract::{DeviceId, Labels, LinkId, PointId, PointInfo, Unit, WriteRule};
 
@@ -58,6 +59,13 @@ impl Nodes {
     pub fn new(link: LinkId, devices: HashMap<u8, DeviceId>, points: Vec<Declared>) -> Self {
         let by_address = points.iter().enumerate().map(|(place, point)| (point.address, place)).collect();
         Self { link, devices, points, by_address }
+    }
+
+    /// The devices that the site file names, by the number of their node.
+    pub fn named(&self) -> Vec<&DeviceId> {
+        let mut named: Vec<_> = self.devices.iter().collect();
+        named.sort_unstable_by_key(|(node, _)| **node);
+        named.into_iter().map(|(_, device)| device).collect()
     }
 
     /// The device a node is: its declared name, else `garden-2` on the link `garden`.
@@ -120,7 +128,7 @@ fn info(point: &Declared) -> PointInfo {
         point: point.point.clone(),
         unit: point.value_type.unit.map(Unit::from),
         labels: Labels::new(labels.map(|(name, number)| (name, number.to_string()))),
-        write: point.write.clone(),
+        write: point.write.clone().map(Arc::new),
     }
 }
 

@@ -46,6 +46,7 @@ pub struct Link {
 /// # Errors
 /// `Lost`, with what happened to the link.
 pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Result<(), DriverError> {
+    link.nodes.named().into_iter().for_each(|device| drop(port.expect(device)));
     let (mut reader, writer) = split(stream);
     let mut session = Session {
         link,

@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
+use wharf_contract::settings::SerialPath;
 use wharf_contract::settings::{HostPort, Named, Period};
 use wharf_contract::{Driver, DriverError, Event, Health, LinkEvent, Port, PortEnd, Reading, Value};
-use wharf_mysensors::config::SerialPath;
 use wharf_mysensors::{LinkSettings, MySensors};
 
 /// Far longer than anything here takes; it only ends a test that hangs.

@@ -1,7 +1,5 @@
 //! `wharf probe`: what do these registers mean?
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Value as Json, json};
 use wharf_modbus::commission::probe::{Candidate, Match, WIDEST, candidates, rank, texts};
@@ -9,7 +7,7 @@ use wharf_modbus::commission::{Spot, Trouble};
 
 use super::form::{Form, wrong};
 use super::show::{brief, is_for_people};
-use super::target::{AtSite, Device, Way};
+use super::target::{Device, Whom};
 use crate::cli::exit::{self, Exit};
 use crate::cli::words::{harmless, table};
 
@@ -32,27 +30,16 @@ pub struct ProbeArgs {
     /// beside the address if nothing there does
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     expect: Option<f64>,
-    /// Where the gateway's state is, if that is not what the site file says
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// Print a JSON object a line, also on a terminal
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    way: Way,
-    /// The unit id of the device
-    #[arg(long, value_name = "ID", default_value = "1", requires = "way", help_heading = "Without a site file")]
-    unit: String,
+    whom: Whom,
 }
 
 /// Reads and prints. Exit code 1 if nothing could be read, or nothing comes near what is expected.
 pub async fn run(args: &ProbeArgs) -> Result<(), Exit> {
     let what: Vec<&str> = args.what.iter().map(String::as_str).collect();
-    let (mut device, address) = match (args.way.is_given(), what.as_slice()) {
-        (true, [address]) => (args.way.device(&args.unit)?, *address),
-        (false, [site, device, address]) => {
-            (AtSite::open(site, args.state_dir.clone())?.device(device, false)?, *address)
-        }
+    let (mut device, address) = match (args.whom.is_given(), what.as_slice()) {
+        (true, [address]) => (args.whom.device()?, *address),
+        (false, [site, device, address]) => (args.whom.at(site)?.device(device, false)?, *address),
         _ => {
             let usage =
                 "write an address such as holding:100, with --tcp or --serial, or after a site file and a device";
@@ -64,7 +51,7 @@ pub async fn run(args: &ProbeArgs) -> Result<(), Exit> {
     }
     let here =
         Sight::of(&mut device, address)?.look(&mut device).await.map_err(|trouble| Exit::failure(&trouble.into()))?;
-    let Some(expected) = args.expect else { return print_all(&here, args.json) };
+    let Some(expected) = args.expect else { return print_all(&here, args.whom.json) };
     let mut matches = here.matches(expected);
     if !matches.iter().any(|found| found.hit.is_close()) {
         for beside in here.neighbours() {
@@ -76,7 +63,7 @@ pub async fn run(args: &ProbeArgs) -> Result<(), Exit> {
         // What is as near at the address itself comes first, for sorting keeps the order.
         matches.sort_by_key(|found| found.hit.nearness());
     }
-    print_matches(&here, &matches, expected, args.json)
+    print_matches(&here, &matches, expected, args.whom.json)
 }
 
 /// Registers that are looked at.

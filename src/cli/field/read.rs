@@ -1,7 +1,5 @@
 //! `wharf read`: what does it hold now?
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::json;
 use wharf_contract::settings::suggestion;
@@ -9,7 +7,7 @@ use wharf_modbus::commission::{Spot, Trouble};
 
 use super::form::{Form, wrong};
 use super::show::{Outcome, Row, human, is_for_people};
-use super::target::{AtSite, Device, Kind, Way};
+use super::target::{AtSite, Device, Kind, Whom};
 use crate::cli::exit::{self, Exit};
 
 /// The most values that one command reads.
@@ -26,29 +24,20 @@ pub struct ReadArgs {
     /// and how many values from there on
     #[arg(value_name = "WHAT", required = true, num_args = 1..=4)]
     what: Vec<String>,
-    /// Where the gateway's state is, if that is not what the site file says
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// Print a JSON object a line, also on a terminal
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    whom: Whom,
     #[command(flatten)]
     form: Form,
-    #[command(flatten)]
-    way: Way,
-    /// The unit id of the device
-    #[arg(long, value_name = "ID", default_value = "1", requires = "way", help_heading = "Without a site file")]
-    unit: String,
 }
 
 /// Reads and prints. Exit code 1 if anything could not be read.
 pub async fn run(args: &ReadArgs) -> Result<(), Exit> {
     let what: Vec<&str> = args.what.iter().map(String::as_str).collect();
     let mut yaml = None;
-    let rows = match (args.way.is_given(), what.as_slice()) {
+    let rows = match (args.whom.is_given(), what.as_slice()) {
         (true, [address, count @ ..]) if count.len() <= 1 => {
             yaml = Some(args.form.yaml(address));
-            addresses(args, args.way.device(&args.unit)?, address, count.first().copied().unwrap_or("1")).await?
+            addresses(args, args.whom.device()?, address, count.first().copied().unwrap_or("1")).await?
         }
         (true, _) => return Err(wrong("too much is said: write an address, and perhaps a count")),
         (false, [_]) => return Err(wrong("which device? write it after the site file, or --tcp or --serial before")),
@@ -57,14 +46,14 @@ pub async fn run(args: &ReadArgs) -> Result<(), Exit> {
             None => points(args, site, name, None).await?,
         },
         (false, [site, device, address, count @ ..]) => {
-            let at_site = AtSite::open(site, args.state_dir.clone())?;
+            let at_site = args.whom.at(site)?;
             let device = at_site.device(device, false)?;
             yaml = Some(args.form.yaml(address));
             addresses(args, device, address, count.first().copied().unwrap_or("1")).await?
         }
         (false, []) => return Err(Exit::USAGE),
     };
-    print(&rows, yaml.as_deref(), args.json)
+    print(&rows, yaml.as_deref(), args.whom.json)
 }
 
 /// Values one after the other, from an address on.
@@ -78,7 +67,7 @@ async fn addresses(args: &ReadArgs, mut device: Device, address: &str, count: &s
 
 /// A point of a device, or all of them.
 async fn points(args: &ReadArgs, site: &str, device: &str, point: Option<&str>) -> Result<Vec<Row>, Exit> {
-    let at_site = AtSite::open(site, args.state_dir.clone())?;
+    let at_site = args.whom.at(site)?;
     let (link, kind) = at_site.find(device)?;
     if let Kind::Other = kind {
         return through_gateway(&at_site, link, device, point);

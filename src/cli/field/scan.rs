@@ -86,7 +86,7 @@ pub async fn run(args: &ScanArgs, stop: CancellationToken) -> Result<(), Exit> {
     let stages = stages(args)?;
     let units = args.units.clone().unwrap_or_else(|| Units::usual(stages.iter().any(|stage| stage.is_bus)));
     let people = is_for_people(args.json);
-    let (mut reports, mut last) = (Vec::new(), None);
+    let (mut reports, mut last, mut noise) = (Vec::new(), None, false);
     for mut stage in stages {
         let warning = if stage.is_bus { "; whoever else asks on this line now will be disturbed" } else { "" };
         exit::complain(&format_args!(
@@ -96,6 +96,7 @@ pub async fn run(args: &ScanArgs, stop: CancellationToken) -> Result<(), Exit> {
         ));
         let scan = Scan { args, units: &units, people, stop: &stop };
         let (found, trouble) = scan.run(&mut stage).await;
+        noise |= stage.tester.hears_noise();
         stage.tester.close().await;
         let anybody = found.iter().any(Found::is_clear);
         reports.push((stage.place, found));
@@ -117,7 +118,7 @@ pub async fn run(args: &ScanArgs, stop: CancellationToken) -> Result<(), Exit> {
         return Err(Exit::FAILED);
     }
     if !anybody {
-        exit::complain(&format_args!("wharf: {}", report::nobody(&reports)));
+        exit::complain(&format_args!("wharf: {}", report::nobody(&reports, noise)));
         return Err(Exit::FAILED);
     }
     Ok(())

@@ -50,6 +50,11 @@ pub struct Way {
 }
 
 impl Way {
+    /// A device at this address that may take its time.
+    pub fn tcp(place: &str) -> Self {
+        Self { tcp: Some(place.to_owned()), timeout: Some("5s".to_owned()), ..Self::default() }
+    }
+
     /// Whether the command line says how the device is reached.
     pub fn is_given(&self) -> bool {
         self.tcp.is_some() || self.rtu_over_tcp.is_some() || self.udp.is_some() || self.serial.is_some()
@@ -95,6 +100,39 @@ impl Way {
     /// The device of this unit id, asked directly.
     pub fn device(&self, unit: &str) -> Result<Device, Exit> {
         Ok(Device { tester: Tester::new(self.link(unit)?), name: NAMELESS.to_owned(), is_named: false })
+    }
+}
+
+/// Whom `read`, `write` and `probe` ask, and how they print what comes of it.
+#[derive(Args)]
+pub struct Whom {
+    /// Where the gateway's state is, if that is not what the site file says
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Print a JSON object a line, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    way: Way,
+    /// The unit id of the device
+    #[arg(long, value_name = "ID", default_value = "1", requires = "way", help_heading = "Without a site file")]
+    unit: String,
+}
+
+impl Whom {
+    /// Whether the command line says how the device is reached, without a site file.
+    pub fn is_given(&self) -> bool {
+        self.way.is_given()
+    }
+
+    /// The device that only the command line knows, asked directly.
+    pub fn device(&self) -> Result<Device, Exit> {
+        self.way.device(&self.unit)
+    }
+
+    /// The site of this file, with its state where the command line says, or elsewhere.
+    pub fn at(&self, site: &str) -> Result<AtSite, Exit> {
+        AtSite::open(site, self.state_dir.clone())
     }
 }
 

@@ -1,7 +1,5 @@
 //! `wharf write`: set a point, or an address.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Value as Json, json};
 use wharf_contract::Value;
@@ -10,7 +8,7 @@ use wharf_modbus::commission::{Spot, Wrote};
 
 use super::form::{Form, wrong};
 use super::show::{bare, is_for_people, with_unit};
-use super::target::{AtSite, Device, Kind, Way};
+use super::target::{Device, Kind, Whom};
 use crate::cli::exit::{self, Exit};
 
 /// Write to a device.
@@ -27,28 +25,19 @@ pub struct WriteArgs {
     /// Write to an address although no rule of a site file watches over it
     #[arg(long)]
     yes: bool,
-    /// Where the gateway's state is, if that is not what the site file says
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// Print a JSON object, also on a terminal
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    whom: Whom,
     #[command(flatten)]
     form: Form,
-    #[command(flatten)]
-    way: Way,
-    /// The unit id of the device
-    #[arg(long, value_name = "ID", default_value = "1", requires = "way", help_heading = "Without a site file")]
-    unit: String,
 }
 
 /// Writes, reads back, and prints both. Exit code 1 if it was not written, or did not hold.
 pub async fn run(args: &WriteArgs) -> Result<(), Exit> {
     let what: Vec<&str> = args.what.iter().map(String::as_str).collect();
-    match (args.way.is_given(), what.as_slice()) {
+    match (args.whom.is_given(), what.as_slice()) {
         (true, [address, value]) => {
             args.must_be_meant()?;
-            raw(args, args.way.device(&args.unit)?, address, value).await
+            raw(args, args.whom.device()?, address, value).await
         }
         (true, _) => Err(wrong("write an address such as holding:100 and the value")),
         (false, [site, name, value]) => match name.split_once('/') {
@@ -59,7 +48,7 @@ pub async fn run(args: &WriteArgs) -> Result<(), Exit> {
         },
         (false, [site, device, address, value]) => {
             args.must_be_meant()?;
-            let at_site = AtSite::open(site, args.state_dir.clone())?;
+            let at_site = args.whom.at(site)?;
             let device = at_site.device(device, true)?;
             raw(args, device, address, value).await
         }
@@ -80,16 +69,16 @@ impl WriteArgs {
 async fn raw(args: &WriteArgs, mut device: Device, address: &str, value: &str) -> Result<(), Exit> {
     let point = args.form.at(address)?;
     let Some(spot) = device.tester.spot(&device.name, &point) else { return Err(Exit::USAGE) };
-    directly(&mut device, &spot, value, args.json).await
+    directly(&mut device, &spot, value, args.whom.json).await
 }
 
 /// Writes to a point, within its rules: through the gateway if one runs.
 async fn point(args: &WriteArgs, site: &str, device: &str, name: &str, value: &str) -> Result<(), Exit> {
-    let at_site = AtSite::open(site, args.state_dir.clone())?;
+    let at_site = args.whom.at(site)?;
     let (link, kind) = at_site.find(device)?;
     if at_site.is_held(link) {
-        let request = json!({ "do": "write", "device": device, "point": name, "value": parse(value).to_json() });
-        return told(&at_site.ask(&request)?, args.json);
+        let request = json!({ "do": "write", "device": device, "point": name, "value": parse(value)?.to_json() });
+        return told(&at_site.ask(&request)?, args.whom.json);
     }
     if let Kind::Other = kind {
         let why = format!("`{device}` can only be written through a running gateway, and none is running");
@@ -105,11 +94,11 @@ async fn point(args: &WriteArgs, site: &str, device: &str, name: &str, value: &s
         let why = format!("`{device}/{name}` is read-only: the site file has no `write:` for it");
         return Err(Exit::failure(&anyhow::anyhow!(why)));
     }
-    directly(&mut target, spot, value, args.json).await
+    directly(&mut target, spot, value, args.whom.json).await
 }
 
 async fn directly(device: &mut Device, spot: &Spot, value: &str, json: bool) -> Result<(), Exit> {
-    let value = parse(value);
+    let value = parse(value)?;
     let wrote = match device.tester.write(spot, &value).await {
         Ok(wrote) => wrote,
         Err(trouble) => return told(&json!({ "ok": false, "error": trouble.to_string() }), json),
@@ -176,20 +165,27 @@ fn human(outcome: &Json) -> String {
 }
 
 /// A value as people write it: a number, true or false, a list, else text.
-fn parse(text: &str) -> Value {
-    match serde_json::from_str(text) {
-        Ok(json) => value_of(&json).unwrap_or_else(|| Value::Text(text.to_owned())),
-        Err(_) => Value::Text(text.to_owned()),
-    }
+fn parse(text: &str) -> Result<Value, Exit> {
+    let value = match serde_json::from_str(text) {
+        Ok(json) => {
+            value_of(&json).map_err(|number| wrong(&format!("{number} cannot be carried to its last digit")))?
+        }
+        Err(_) => None,
+    };
+    Ok(value.unwrap_or_else(|| Value::Text(text.to_owned())))
 }
 
-fn value_of(json: &Json) -> Option<Value> {
+/// `None` if it is text. An error is a number that no value carries exactly.
+fn value_of(json: &Json) -> Result<Option<Value>, &serde_json::Number> {
     match json {
-        Json::Bool(on) => Some(Value::Bool(*on)),
-        Json::Number(number) => number.as_i64().map(Value::Int).or(number.as_f64().map(Value::Float)),
-        Json::String(text) => Some(Value::Text(text.clone())),
-        Json::Array(values) => values.iter().map(value_of).collect::<Option<_>>().map(Value::List),
-        Json::Null | Json::Object(_) => None,
+        Json::Bool(on) => Ok(Some(Value::Bool(*on))),
+        Json::Number(number) => Value::of_number(number).ok_or(number).map(Some),
+        Json::String(text) => Ok(Some(Value::Text(text.clone()))),
+        Json::Array(values) => {
+            let values = values.iter().map(value_of).collect::<Result<Option<Vec<_>>, _>>()?;
+            Ok(values.map(Value::List))
+        }
+        Json::Null | Json::Object(_) => Ok(None),
     }
 }
 
@@ -209,7 +205,7 @@ mod tests {
             ("[1, 0.5]", Value::List(vec![Value::Int(1), Value::Float(0.5)])),
         ];
         for (text, value) in cases {
-            assert_eq!(parse(text), value, "{text}");
+            assert_eq!(parse(text).ok(), Some(value), "{text}");
         }
     }
 

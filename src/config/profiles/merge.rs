@@ -11,8 +11,11 @@
 //!
 //! Whatever the profile adds to a point that the site file has, too, is placed at the site file's
 //! key: the profile is right by itself, so a mistake in the two together is the site file's.
+//!
+//! What a device takes from its profile as it is, it shares with the others that do, so each step here
+//! touches only what it has to change.
 
-use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Span, Typed, parse_duration, suggest};
+use wharf_contract::settings::{Entries, Entry, Node, NodeKind, Problem, Span, Typed, parse_duration, suggest};
 
 use super::Profile;
 
@@ -44,12 +47,12 @@ pub(super) fn merge(
             return vec![problem];
         }
     };
-    base.iter_mut().for_each(|point| keep_rhythm(point, every.as_ref()));
+    keep_rhythm(&mut base, every.as_ref());
     let at = entries.iter().position(|entry| entry.key == "points");
     let own = at.map(|at| entries.remove(at));
     let (key_span, own) = match own {
         Some(entry) if entry.value.is_null() => (entry.key_span, Vec::new()),
-        Some(Entry { key_span, value: Node { kind: NodeKind::Mapping(points), .. }, .. }) => (key_span, points),
+        Some(Entry { key_span, value: Node { kind: NodeKind::Mapping(points), .. }, .. }) => (key_span, points.into()),
         // No names with settings: the decoder says so.
         Some(entry) => {
             entries.push(entry);
@@ -65,7 +68,7 @@ pub(super) fn merge(
 
 /// The profile's points with their addresses on this device: moved to its `base`, if they count from
 /// there.
-fn placed(entries: &[Entry], profile: &Profile, device: Span, path: &str) -> Result<Vec<Entry>, Problem> {
+fn placed(entries: &[Entry], profile: &Profile, device: Span, path: &str) -> Result<Entries, Problem> {
     let base = entries.iter().find(|entry| entry.key == "base");
     let path = format!("{path}.base");
     let mut points = profile.points.clone();
@@ -85,7 +88,7 @@ fn placed(entries: &[Entry], profile: &Profile, device: Span, path: &str) -> Res
         (true, Some(base)) => {
             // What is no number is the decoder's to report.
             let Some(Typed::Int(by)) = base.value.typed() else { return Ok(points) };
-            for point in &mut points {
+            for point in points.iter_mut() {
                 move_addresses(point, by).map_err(|()| {
                     Problem::new(base.value.span, path.clone(), "some addresses would be beyond 65535")
                 })?;
@@ -102,9 +105,9 @@ fn move_addresses(point: &mut Entry, by: i128) -> Result<(), ()> {
         _ => Err(()),
     };
     let NodeKind::Mapping(keys) = &mut point.value.kind else { return Ok(()) };
-    for key in keys {
+    for key in keys.iter_mut() {
         if let (NodeKind::Mapping(registers), "requires") = (&mut key.value.kind, key.key.as_str()) {
-            for register in registers {
+            for register in registers.iter_mut() {
                 register.key = moved(&register.key, register.key_span)?.to_string();
             }
         } else if KIN[0].contains(&key.key.as_str()) || key.key == "scale_from" {
@@ -126,19 +129,34 @@ pub(super) fn mean_addresses(point: &mut Entry) {
     }
 }
 
-/// Takes the profile's rhythm from a point that the site file wants read more slowly.
-fn keep_rhythm(point: &mut Entry, every: Option<&Node>) {
+/// Takes the profile's rhythm from the points that the site file wants read more slowly.
+fn keep_rhythm(points: &mut Entries, every: Option<&Node>) {
     let duration = |node: &Node| node.text().and_then(parse_duration);
     let Some(every) = every.and_then(duration) else { return };
-    if let NodeKind::Mapping(keys) = &mut point.value.kind {
-        keys.retain(|key| key.key != "every" || duration(&key.value).is_some_and(|own| own > every));
+    let is_too_fast = |key: &Entry| key.key == "every" && duration(&key.value).is_none_or(|own| own <= every);
+    if points.iter().any(|point| point.value.get("every").is_some_and(is_too_fast)) {
+        for point in points.iter_mut() {
+            remove(point, is_too_fast);
+        }
     }
 }
 
-fn points(base: Vec<Entry>, mut own: Vec<Entry>, profile: &str, path: &str) -> (Vec<Entry>, Vec<Problem>) {
+/// Removes the keys of a point that are such.
+fn remove(point: &mut Entry, is_such: impl Fn(&Entry) -> bool) {
+    if let NodeKind::Mapping(keys) = &mut point.value.kind
+        && keys.iter().any(&is_such)
+    {
+        keys.retain(|key| !is_such(key));
+    }
+}
+
+fn points(base: Entries, mut own: Vec<Entry>, profile: &str, path: &str) -> (Entries, Vec<Problem>) {
+    if own.is_empty() && base.iter().all(|point| point.value.get("write").is_none()) {
+        return (base, Vec::new());
+    }
     let names: Vec<String> = base.iter().map(|point| point.key.clone()).collect();
     let mut merged = Vec::new();
-    for mut point in base {
+    for mut point in Vec::from(base) {
         match own.iter().position(|entry| entry.key == point.key).map(|at| own.remove(at)) {
             None => {
                 close(&mut point);
@@ -164,19 +182,19 @@ fn points(base: Vec<Entry>, mut own: Vec<Entry>, profile: &str, path: &str) -> (
         });
         problems.push(problem);
     }
-    (merged, problems)
+    (merged.into(), problems)
 }
 
 /// A point that both have.
 fn both(own: Entry, mut base: Entry) -> Entry {
     let Entry { key, key_span, mut value } = own;
     if value.is_null() {
-        value = Node { span: key_span, kind: NodeKind::Mapping(Vec::new()) };
+        value = Node { span: key_span, kind: NodeKind::Mapping(Entries::default()) };
     }
     let (NodeKind::Mapping(keys), NodeKind::Mapping(defaults)) = (&mut value.kind, &mut base.value.kind) else {
         return Entry { key, key_span, value };
     };
-    for mut default in std::mem::take(defaults) {
+    for mut default in Vec::from(std::mem::take(defaults)) {
         if default.key == "write" {
             if let Some(write) = keys.iter_mut().find(|entry| entry.key == "write") {
                 limits(write, default.value);
@@ -192,10 +210,10 @@ fn both(own: Entry, mut base: Entry) -> Entry {
 /// Fills in what the profile knows of writing to a point that the site file opens.
 fn limits(write: &mut Entry, defaults: Node) {
     if write.value.is_null() {
-        write.value = Node { span: write.key_span, kind: NodeKind::Mapping(Vec::new()) };
+        write.value = Node { span: write.key_span, kind: NodeKind::Mapping(Entries::default()) };
     }
     let (NodeKind::Mapping(keys), NodeKind::Mapping(defaults)) = (&mut write.value.kind, defaults.kind) else { return };
-    for mut default in defaults {
+    for mut default in Vec::from(defaults) {
         if keys.iter().all(|entry| entry.key != default.key) {
             place_at(&mut default, write.key_span);
             keys.push(default);
@@ -205,9 +223,7 @@ fn limits(write: &mut Entry, defaults: Node) {
 
 /// A point of the profile alone is read and not written.
 fn close(point: &mut Entry) {
-    if let NodeKind::Mapping(keys) = &mut point.value.kind {
-        keys.retain(|key| key.key != "write");
-    }
+    remove(point, |key| key.key == "write");
 }
 
 fn is_same(own: &str, default: &str) -> bool {

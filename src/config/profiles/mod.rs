@@ -20,7 +20,7 @@ mod understand;
 
 use std::path::Path;
 
-use wharf_contract::settings::{Entry, Node, NodeKind, Problem};
+use wharf_contract::settings::{Entries, Entry, Node, NodeKind, Problem};
 
 use super::sources::Sources;
 use find::Library;
@@ -36,7 +36,7 @@ struct Profile {
     relative: bool,
     /// What the device has beside its points: order, rhythm, limits.
     device: Vec<Entry>,
-    points: Vec<Entry>,
+    points: Entries,
 }
 
 /// Lays profiles under the devices that name one. What is found wrong comes back; such a device
@@ -70,5 +70,34 @@ fn entries_mut<'n>(node: &'n mut Node, key: &str) -> &'n mut [Entry] {
     match entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value.kind) {
         Some(NodeKind::Mapping(entries)) => entries,
         _ => &mut [],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::tree;
+
+    const PROFILE: &str =
+        "name: meter\nsource: here\nprotocol: modbus\npoints:\n  u: { holding: 0 }\n  i: { holding: 1, every: 1s }\n";
+    const SITE: &str = "modbus:\n  bus:\n    tcp: meter\n    devices:\n      a: { unit: 1, profile: meter }\n      b: { unit: 2, profile: meter }\n      c: { unit: 3, profile: meter, every: 10s }\n";
+
+    #[test]
+    fn devices_that_take_a_profile_as_it_is_have_its_points_once_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        fs::write(folder.path().join(FOLDER).join("meter.yaml"), PROFILE).unwrap();
+        let mut root = tree::parse(SITE).root.unwrap();
+        let mut sources = Sources::new("site.yaml", SITE.into());
+        assert_eq!(join(&mut root, folder.path(), &mut sources), []);
+        let points = |device: &str| {
+            let path = ["modbus", "bus", "devices", device, "points"];
+            path.iter().fold(&root, |node, key| &node.get(key).unwrap().value)
+        };
+        assert!(std::ptr::eq(points("a").entries(), points("b").entries()), "the second device has a copy");
+        assert!(points("a").get("i").unwrap().value.get("every").is_some());
+        assert!(points("c").get("i").unwrap().value.get("every").is_none(), "the site file wants it read more slowly");
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn understand(root: Node, file_name: &str) -> (Option<Profile>, Vec<P
         return (None, vec![Problem::new(root.span, "", "a profile is a mapping")]);
     };
     let top = Span { line: root.span.line, column: 1, length: 1 };
-    let mut head = Head { entries, top, problems: Vec::new() };
+    let mut head = Head { entries: entries.into(), top, problems: Vec::new() };
     head.says("name", file_name, &format!("the file is called {file_name}.yaml"));
     head.says_something("source", "the document it was made from: title and version");
     head.says("protocol", wharf_modbus::KIND, "only modbus has profiles");
@@ -25,7 +25,7 @@ pub(super) fn understand(root: Node, file_name: &str) -> (Option<Profile>, Vec<P
         }
     }
     head.decode();
-    let mut points = head.take("points").map_or(Vec::new(), |entry| entry.value.entries().to_vec());
+    let mut points: Vec<Entry> = head.take("points").map_or(Vec::new(), |entry| entry.value.entries().to_vec());
     if points.is_empty() && head.problems.is_empty() {
         head.problem(top, "points", "a profile needs `points`");
     }
@@ -34,7 +34,7 @@ pub(super) fn understand(root: Node, file_name: &str) -> (Option<Profile>, Vec<P
         return (None, problems);
     }
     points.iter_mut().for_each(merge::mean_addresses);
-    (Some(Profile { name: file_name.to_owned(), relative, device, points }), problems)
+    (Some(Profile { name: file_name.to_owned(), relative, device, points: points.into() }), problems)
 }
 
 /// What is left of a profile after its head was taken off piece by piece.
@@ -91,7 +91,10 @@ impl Head {
         let unit = Entry { key: "unit".into(), key_span: self.top, value: Node::plain("1", self.top) };
         let entries = [vec![unit], self.entries.clone()].concat();
         let mut cx = Context::new("", &|_| Err("a profile has no secrets".into()));
-        wharf_modbus::DeviceSettings::decode(&Node { span: self.top, kind: NodeKind::Mapping(entries) }, &mut cx);
+        wharf_modbus::DeviceSettings::decode(
+            &Node { span: self.top, kind: NodeKind::Mapping(entries.into()) },
+            &mut cx,
+        );
         self.problems.extend(cx.finish().0);
     }
 }

@@ -6,6 +6,8 @@ pub mod ca;
 pub mod client;
 pub mod consumer;
 pub mod forwarder;
+#[path = "../../lab/free_port.rs"]
+mod free_port;
 pub mod front;
 pub mod garden;
 pub mod gateway;
@@ -22,13 +24,10 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use free_port::free_port;
+
 /// How long something may take that is expected to happen: generous, because machines are slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A port of loopback that is free now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// The gateway's connection to a listener of the test's.
 pub fn accept(listener: &TcpListener) -> TcpStream {

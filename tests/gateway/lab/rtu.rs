@@ -24,6 +24,18 @@ pub struct Device {
 impl Device {
     /// One that answers on the line from now on.
     pub fn start(line: &Line, unit: u8, baud: u32) -> Self {
+        Self::answering(line, move |wire, request| {
+            let answer = || with_crc([&[unit], answer_to(&request[1..request.len() - 2]).as_slice()].concat());
+            is_for(wire, request, unit, baud).then(answer)
+        })
+    }
+
+    /// One whose answers come as they look at the wrong speed.
+    pub fn garbling(line: &Line) -> Self {
+        Self::answering(line, |_, _| Some(vec![0xE0, 0x1C, 0xFC, 0x80, 0xFF, 0x00, 0xF8]))
+    }
+
+    fn answering(line: &Line, answer: impl Fn(&File, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let (mut wire, stopped) = (line.device(), stop.clone());
         let thread = std::thread::spawn(move || {
@@ -34,9 +46,7 @@ impl Device {
                     sleep(Duration::from_millis(5));
                     continue;
                 };
-                let request = &frame[..read];
-                if is_for(&wire, request, unit, baud) {
-                    let answer = with_crc([&[unit], answer_to(&request[1..read - 2]).as_slice()].concat());
+                if let Some(answer) = answer(&wire, &frame[..read]) {
                     let _ = wire.write_all(&answer);
                 }
             }

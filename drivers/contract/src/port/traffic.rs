@@ -34,7 +34,7 @@ impl Outcome {
     }
 }
 
-/// The counts of one link, shared by the driver and the gateway. A driver that only listens leaves
+/// The counts of one link or one device, shared by the driver and the gateway. A driver that only listens leaves
 /// them at zero.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic(Arc<[AtomicU64; Outcome::ALL.len()]>);

@@ -17,6 +17,17 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
+/// A value in a box: for what is large and rarely there.
+impl<T: Setting> Setting for Box<T> {
+    fn schema() -> Schema {
+        T::schema()
+    }
+
+    fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
+        T::decode(node, cx).map(Self::new)
+    }
+}
+
 /// A list, perhaps empty.
 impl<T: Setting> Setting for Vec<T> {
     fn schema() -> Schema {

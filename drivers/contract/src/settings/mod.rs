@@ -71,6 +71,7 @@ pub mod define;
 pub mod node;
 pub mod quantity;
 pub mod scalar;
+pub mod serial;
 pub mod text;
 pub mod write;
 
@@ -79,9 +80,10 @@ mod tests;
 
 pub use collection::{Named, NamedEntry, OneOrMany, Spanned};
 pub use context::{Context, Problem, SecretResolver, Severity, suggest, suggestion};
-pub use node::{Entry, Node, NodeKind, Span, Style, Typed, clip};
+pub use node::{Entries, Entry, Node, NodeKind, Span, Style, Typed, clip};
 pub use quantity::{ByteSize, Period, parse_duration};
 pub use scalar::Ranged;
+pub use serial::SerialPath;
 pub use text::{FilePath, HostPort, Name, Secret};
 pub use write::{FailSafeSettings, WriteSettings};
 

@@ -3,6 +3,9 @@
 //! The tree knows no YAML library; the gateway's `config` module builds it. Plain scalars get
 //! their type by the core schema of YAML 1.2, so `on` and `1:30` are text and `0x10` is a number.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
 /// A place in the site file. All counts are in characters, not bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
@@ -36,8 +39,13 @@ pub enum NodeKind {
     /// A list.
     Sequence(Vec<Node>),
     /// Keys with values, in the order written. No key stands in it twice.
-    Mapping(Vec<Entry>),
+    Mapping(Entries),
 }
+
+/// The entries of a mapping. Copies share them until one is changed, so that a thousand devices of
+/// one profile have its points once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entries(Arc<Vec<Entry>>);
 
 /// How a scalar was written, which decides whether it can be anything but text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +80,38 @@ pub enum Typed<'a> {
     Float(f64),
     /// Everything else.
     Text(&'a str),
+}
+
+impl Deref for Entries {
+    type Target = Vec<Entry>;
+
+    fn deref(&self) -> &Vec<Entry> {
+        &self.0
+    }
+}
+
+impl DerefMut for Entries {
+    fn deref_mut(&mut self) -> &mut Vec<Entry> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<Vec<Entry>> for Entries {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self(Arc::new(entries))
+    }
+}
+
+impl From<Entries> for Vec<Entry> {
+    fn from(entries: Entries) -> Self {
+        Arc::unwrap_or_clone(entries.0)
+    }
+}
+
+impl FromIterator<Entry> for Entries {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        entries.into_iter().collect::<Vec<_>>().into()
+    }
 }
 
 impl Node {

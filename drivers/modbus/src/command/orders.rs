@@ -181,6 +181,11 @@ impl Run {
         }
     }
 
+    /// Past this moment it must not reach the device as a whole.
+    pub(crate) fn send_by(&self) -> Option<Instant> {
+        self.orders.iter().map(Order::deadline).min()
+    }
+
     /// The address of the first bit or register, and how many there are.
     pub(crate) fn span(&self) -> (u16, u16) {
         let start = self.orders.first().map_or(0, |order| order.start);

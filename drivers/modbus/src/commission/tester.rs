@@ -80,7 +80,7 @@ pub struct Wrote {
 impl Tester {
     /// A tester for settings that were decoded, and thereby checked. Nothing is opened yet.
     pub fn new(settings: LinkSettings) -> Self {
-        let Modbus { link, .. } = Modbus::new("by-hand".into(), settings.clone());
+        let Modbus { link, .. } = Modbus::new("by-hand".into(), &settings);
         let (way, timeout) = (Way::Own(Box::new(Line::new(&link))), settings.timeout.get());
         Self { settings, link, way, timeout, pause: Duration::ZERO, last: Instant::now() }
     }
@@ -305,6 +305,15 @@ impl Tester {
     /// Why it cannot.
     pub async fn connect(&mut self) -> Result<(), Trouble> {
         Ok(self.be_connected().await?)
+    }
+
+    /// Whether bytes came and nothing that is a frame, as at a wrong speed. Only a serial line of one's own
+    /// can tell.
+    pub fn hears_noise(&self) -> bool {
+        match &self.way {
+            Way::Own(line) => line.is_noise(),
+            Way::Through(_) => false,
+        }
     }
 
     /// Ends the connection, and returns when the port is free for others.

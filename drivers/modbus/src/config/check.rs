@@ -31,7 +31,7 @@ pub(super) fn check_point(this: &PointSettings, node: &Node, cx: &mut Context<'_
     check_extent(table, address, &layout, node, cx);
     check_meaning(this, &layout, node, cx);
     if let Some(write) = &this.write {
-        check_write(&WriteRule::from(write), table, &layout, node, cx);
+        check_write(&WriteRule::from(&**write), table, &layout, node, cx);
     }
 }
 

@@ -10,7 +10,7 @@ mod serial;
 mod transport;
 
 use wharf_contract::settings;
-use wharf_contract::settings::{Context, HostPort, Named, Node, OneOrMany, Period, Ranged};
+use wharf_contract::settings::{Context, HostPort, Named, Node, OneOrMany, Period, Ranged, SerialPath};
 
 pub use crate::value::layout::{Half, Order};
 use crate::wire::Frame;
@@ -18,7 +18,7 @@ pub use address::Address;
 pub use names::Names;
 pub use point::{PointSettings, PointType, RawNumber};
 pub use requires::Requires;
-pub use serial::{Rs485Settings, SerialPath};
+pub use serial::Rs485Settings;
 pub use transport::{Address as TcpAddress, Allowed, Connection, ListenAddress, TlsSettings};
 
 /// A rhythm: 10 ms to a day.

@@ -65,7 +65,7 @@ settings! {
         /// How often it is read.
         every: Option<Interval> = None,
         /// Opens it for commands. Without this it is never written.
-        write: Option<WriteSettings> = None,
+        write: Option<Box<WriteSettings>> = None,
     }
     exactly_one_of: [coil, discrete, holding, input];
     at_most_one_of: [names, flags];
@@ -230,7 +230,7 @@ impl PointSettings {
         let requires = self.requires.as_ref().map_or(&[][..], Requires::registers);
         Layout {
             form,
-            beside: Beside::new(self.place().1, width, self.scale_from, requires),
+            beside: Beside::new(self.place().1, width, self.scale_from, requires).map(Box::new),
             order: self.order.unwrap_or(order),
             count: self.count.map(Ranged::get),
             scaling: scaled.then(|| Scaling { scale: self.scale.unwrap_or(1.0), offset: self.offset.unwrap_or(0.0) }),

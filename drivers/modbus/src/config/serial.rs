@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::json;
 use wharf_contract::settings;
-use wharf_contract::settings::{Context, Node, Period, Ranged, Schema, Setting};
+use wharf_contract::settings::{Context, Node, Period, Ranged, Schema, SerialPath, Setting};
 
 use super::LinkSettings;
 use crate::wire::{Echo, Frame, Parity, Setup, rs485};
@@ -24,33 +24,6 @@ settings! {
         invert: bool = false,
         /// Switches the termination resistor on, where the port has one.
         terminate: bool = false,
-    }
-}
-
-/// The full path of a serial port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SerialPath(String);
-
-impl SerialPath {
-    /// The path.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Setting for SerialPath {
-    fn schema() -> Schema {
-        json!({ "type": "string", "pattern": "^/", "not": { "pattern": "\\$\\{" } })
-    }
-
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let path = String::decode(node, cx)?;
-        if !path.starts_with('/') {
-            cx.problem(node.span, format!("{} is not the full path of a serial port", node.describe()))
-                .help("write it from the root, such as /dev/serial/by-id/usb-FTDI…");
-            return None;
-        }
-        Some(Self(path))
     }
 }
 

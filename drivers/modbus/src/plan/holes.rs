@@ -28,6 +28,25 @@ pub(crate) struct Hole {
     pub(crate) found: u64,
 }
 
+impl Hole {
+    fn in_words(&self, device: &Device) -> String {
+        let Self { table, start, end, .. } = *self;
+        let points = device.points.iter().filter(|point| {
+            let first = u32::from(point.address);
+            point.table == table && first < end && start < first + u32::from(point.layout.width())
+        });
+        let names: Vec<&str> = points.map(|point| point.name.as_str()).collect();
+        let table = table.key();
+        match end.saturating_sub(start) {
+            0 => format!("{table} {} and {start} in one request", start.saturating_sub(1)),
+            1 if names.is_empty() => format!("{table} {start}"),
+            1 => format!("{table} {start} ({})", names.join(", ")),
+            _ if names.is_empty() => format!("{table} {start}–{}", end - 1),
+            _ => format!("{table} {start}–{} ({})", end - 1, names.join(", ")),
+        }
+    }
+}
+
 /// The holes of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holes(Vec<Hole>);
@@ -51,6 +70,14 @@ impl Holes {
         }
         self.0.push(hole);
         true
+    }
+
+    /// Each of them for people, with the points that stand in it: `holding 17 (level)`, `input 40–43`,
+    /// `coil 7 and 8 in one request`.
+    pub(crate) fn in_words(&self, device: &Device) -> Vec<String> {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable_by_key(|hole| (hole.table, hole.start, hole.end));
+        sorted.iter().map(|hole| hole.in_words(device)).collect()
     }
 
     /// Something in this place was answered. Returns whether that is news.
@@ -315,6 +342,29 @@ mod tests {
         let mut other = devices.clone();
         other[0].points[0].address = 8;
         assert_eq!(parse(&text, &other, NOW), [Holes::default()]);
+    }
+
+    #[test]
+    fn people_are_told_of_holes_with_the_points_in_them() {
+        let points = [(Table::Holding, 7, Form::F32), (Table::Holding, 17, Form::U16), (Table::Coil, 3, Form::Bool)];
+        let named = |(index, (table, address, form)): (usize, (Table, u16, Form))| crate::link::Point {
+            name: format!("p{index}").as_str().into(),
+            ..point(table, address, form, 1)
+        };
+        let device = device(points.into_iter().enumerate().map(named).collect());
+        let mut holes = Holes::default();
+        for (table, start, end) in [
+            (Table::Holding, 17, 18),
+            (Table::Holding, 7, 9),
+            (Table::Holding, 9, 17),
+            (Table::Holding, 40, 41),
+            (Table::Coil, 3, 3),
+        ] {
+            holes.add(Hole { table, start, end, found: NOW });
+        }
+        let expected =
+            ["coil 2 and 3 in one request", "holding 7–8 (p0)", "holding 9–16", "holding 17 (p1)", "holding 40"];
+        assert_eq!(holes.in_words(&device), expected);
     }
 
     #[test]

@@ -15,22 +15,26 @@ pub(crate) fn of(blocks: impl IntoIterator<Item = impl Borrow<Block>>, cost: &Co
     blocks.into_iter().map(|block| share(block.borrow())).sum()
 }
 
-/// What is going to be asked for on this link, as far as its settings tell. What it learns about
-/// its devices may change that.
-pub(crate) fn explain(link: &Link) -> LinkPlan {
+/// What is going to be asked for on this link, as far as its settings and the holes of its devices tell.
+/// What else it learns may change that.
+pub(crate) fn explain(link: &Link, holes: &[Holes]) -> LinkPlan {
     let cost = link.cost();
-    let devices = link.devices.iter().enumerate().map(|(index, device)| explain_device(index, device, &cost));
+    let none = Holes::default();
+    let devices = link.devices.iter().enumerate();
+    let devices =
+        devices.map(|(index, device)| explain_device(index, device, &cost, holes.get(index).unwrap_or(&none)));
     LinkPlan {
         place: link.transport.way.to_string(),
         pace: link.pace_in_words(),
         is_certain: matches!(link.pace(), Pace::Serial { .. }),
         settings: Vec::new(),
         devices: devices.collect(),
+        forget: None,
     }
 }
 
-fn explain_device(index: usize, device: &Device, cost: &Cost) -> DevicePlan {
-    let blocks = plan_device(index, device, cost, &Holes::default());
+fn explain_device(index: usize, device: &Device, cost: &Cost, holes: &Holes) -> DevicePlan {
+    let blocks = plan_device(index, device, cost, holes);
     let settings = vec![
         ("unit", device.unit_id.to_string()),
         ("timeout", spell(device.timeout)),
@@ -38,7 +42,7 @@ fn explain_device(index: usize, device: &Device, cost: &Cost) -> DevicePlan {
         ("max_registers", device.max_registers.to_string()),
     ];
     let requests = blocks.iter().map(|block| explain_block(block, device, cost)).collect();
-    DevicePlan { device: device.name.clone(), settings, requests }
+    DevicePlan { device: device.name.clone(), settings, requests, refuses: holes.in_words(device) }
 }
 
 fn explain_block(block: &Block, device: &Device, cost: &Cost) -> RequestPlan {

@@ -18,14 +18,15 @@ impl Session<'_> {
             let (link, search) = (self.link, &self.states[device].search);
             let blocks = plan_device(device, &link.devices[device], &cost, &search.holes);
             let refused = refused_points(&link.devices[device], &search.holes);
-            if refused.is_empty() {
+            let told = std::mem::replace(&mut self.states[device].refused, refused.clone());
+            if refused.is_empty() || refused == told {
                 info!(link = %link.name, device = %link.devices[device].name, "the device refuses to have some places between its points read; they are left out");
             } else {
                 warn!(link = %link.name, device = %link.devices[device].name, points = %refused, "the device refuses to have these points read: are address, table and type right?");
             }
             self.adopt(device, blocks);
             let holes = self.states.iter().map(|state| state.search.holes.clone()).collect();
-            self.memory.keep_holes(link, holes).await;
+            self.memory.keep_holes(holes);
         }
         if Instant::now() >= self.review.at {
             self.review.wait = (self.review.wait * 2).min(LONGEST_REVIEW);

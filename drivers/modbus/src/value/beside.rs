@@ -104,7 +104,8 @@ mod tests {
     fn decode(registers: &[u16], scale: Option<f64>) -> Result<Value, String> {
         let beside = Beside::new(40_072, 1, Some(40_073), &[(40_070, 103)]);
         let scaling = scale.map(|scale| Scaling { scale, offset: 0.0 });
-        let layout = Layout { beside, scaling, invalid: [0x8000].into(), ..Layout::new(Form::I16) };
+        let layout =
+            Layout { beside: beside.map(Box::new), scaling, invalid: [0x8000].into(), ..Layout::new(Form::I16) };
         assert_eq!(layout.width(), 4);
         super::super::decode::decode(&Raw::Registers(registers.to_vec()), &layout)
     }
@@ -133,7 +134,7 @@ mod tests {
     fn what_stands_after_the_value_or_far_from_it_is_read_with_it() {
         let beside = Beside::new(10, 2, Some(4), &[(15, 7)]).unwrap();
         assert_eq!((beside.first(), beside.width()), (4, 12));
-        let layout = Layout { beside: Some(beside), ..Layout::new(Form::U32) };
+        let layout = Layout { beside: Some(Box::new(beside)), ..Layout::new(Form::U32) };
         let mut registers = vec![0; 12];
         (registers[0], registers[6], registers[7], registers[11]) = (2, 1, 5, 7);
         let value = super::super::decode::decode(&Raw::Registers(registers), &layout);

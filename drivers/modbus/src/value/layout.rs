@@ -55,8 +55,8 @@ pub(crate) struct Layout {
     pub(crate) meaning: Meaning,
     /// Where a counter begins anew: one more than its largest value. 2 to 2⁶⁴.
     pub(crate) wraps_at: Option<u128>,
-    /// What is read with it because it depends on it.
-    pub(crate) beside: Option<Beside>,
+    /// What is read with it because it depends on it. Boxed, for few points have it.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 impl Layout {
@@ -78,7 +78,7 @@ impl Layout {
     /// How many bits or registers have to be read for it.
     pub(crate) fn width(&self) -> u16 {
         let own = || self.form.width().saturating_mul(self.count.unwrap_or(1));
-        self.beside.as_ref().map_or_else(own, Beside::width)
+        self.beside.as_ref().map_or_else(own, |beside| beside.width())
     }
 }
 

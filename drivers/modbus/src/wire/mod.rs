@@ -79,16 +79,16 @@ impl Wire {
     }
 
     /// Sends a request and waits for its answer. Returns the answer's PDU; an empty one when nobody
-    /// may answer, because the request went to all units of a serial bus.
+    /// answered because the request went to all units of a bus.
     ///
     /// # Errors
     /// The connection broke, or no answer came in time, or it was too late to send it. All but a serial
     /// line send at once, so whoever calls this has looked at the clock.
     pub(crate) async fn exchange(&mut self, unit: u8, pdu: &[u8], limits: Limits) -> Result<Vec<u8>, Fault> {
         match self {
-            Self::Tcp(wire) => wire.exchange(unit, pdu, limits.timeout).await,
+            Self::Tcp(wire) => wire.exchange(unit, pdu, limits).await,
             Self::RtuOverTcp(wire) => wire.exchange(unit, pdu, limits.timeout).await,
-            Self::Udp(wire) => wire.exchange(unit, pdu, limits.timeout).await,
+            Self::Udp(wire) => wire.exchange(unit, pdu, limits).await,
             Self::Serial(wire) => wire.exchange(unit, pdu, limits).await,
         }
     }
@@ -100,6 +100,24 @@ impl Wire {
             Self::Tcp(wire) => !wire.is_dialled_in(),
             Self::Serial(_) => false,
             Self::RtuOverTcp(_) | Self::Udp(_) => true,
+        }
+    }
+
+    /// Whether an answer that is a copy of its request proves that somebody answered: always, but on a
+    /// serial line that may give back what is sent on it.
+    pub(crate) fn knows_echo(&self) -> bool {
+        match self {
+            Self::Serial(wire) => wire.knows_echo(),
+            Self::Tcp(_) | Self::RtuOverTcp(_) | Self::Udp(_) => true,
+        }
+    }
+
+    /// Whether bytes came over it and nothing that is a frame, as at a wrong speed. Only a serial line
+    /// knows.
+    pub(crate) fn is_noise(&self) -> bool {
+        match self {
+            Self::Serial(wire) => wire.tally().is_noise(),
+            Self::Tcp(_) | Self::RtuOverTcp(_) | Self::Udp(_) => false,
         }
     }
 

@@ -31,6 +31,9 @@ const LEFT_ALONE: Duration = Duration::from_secs(1);
 /// After so many silences in a row, without a single byte in between, the connection counts as dead.
 const SILENCES: u8 = 2;
 
+/// What is said of bytes that do not even begin as an answer of the unit that was asked.
+const NOISE: &str = "bytes arrive but make no frame: another speed or parity at the serial server?";
+
 /// The unit that stands for all of them.
 const ALL: u8 = 0;
 
@@ -115,6 +118,7 @@ impl RtuOverTcp {
         }
         match count {
             0 => Err(Fault::silent(timeout, instead)),
+            _ if self.buffer.first() != Some(&unit) => Err(Fault::Broken(NOISE.into())),
             _ => Err(Fault::Broken(format!("the answer stopped after {count} bytes"))),
         }
     }
@@ -131,8 +135,9 @@ impl RtuOverTcp {
                     continue;
                 }
                 Verdict::Damaged(words) => {
+                    let noise = self.buffer.first() != Some(&unit);
                     self.until_silence().await;
-                    return Err(Fault::Broken(format!("the answer {words}")));
+                    return Err(Fault::Broken(if noise { NOISE.to_owned() } else { format!("the answer {words}") }));
                 }
                 Verdict::More => {}
                 Verdict::MoreUntilSilence => silence = Some(Instant::now() + SILENCE),

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub(crate) struct Serial {
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     tally: Arc<Mutex<Tally>>,
+    /// Whether it is known by now if the line gives back what is sent on it.
+    knows_echo: Arc<AtomicBool>,
     broken: bool,
 }
 
@@ -53,12 +56,14 @@ impl Serial {
         let lost = |error: io::Error| DriverError::lost(error);
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| lost(e.into()))?);
         let tally = Arc::new(Mutex::new(Tally::default()));
+        let knows_echo = Arc::new(AtomicBool::new(setup.echo != Echo::Unknown));
         let (jobs, queue) = mpsc::channel(1);
         let (opened, is_open) = oneshot::channel();
-        let keeper = Keeper { setup, wake: Arc::clone(&wake), tally: Arc::clone(&tally) };
+        let keeper =
+            Keeper { setup, wake: Arc::clone(&wake), tally: Arc::clone(&tally), knows_echo: Arc::clone(&knows_echo) };
         let thread = std::thread::Builder::new().name("modbus-serial".into()).spawn(move || keeper.run(queue, opened));
         let thread = Some(thread.map_err(lost)?);
-        let serial = Self { jobs: Some(jobs), wake, thread, tally, broken: false };
+        let serial = Self { jobs: Some(jobs), wake, thread, tally, knows_echo, broken: false };
         match is_open.await {
             Ok(outcome) => outcome.map(|()| serial),
             Err(_) => Err(DriverError::lost("the thread of the serial line ended")),
@@ -73,7 +78,7 @@ impl Serial {
     /// There was no answer, or none that can be believed; it could not be sent in time; or the port is
     /// gone: then the line is broken.
     pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], limits: impl Into<Limits>) -> Result<Vec<u8>, Fault> {
-        let Limits { timeout, send_by } = limits.into();
+        let Limits { timeout, send_by, .. } = limits.into();
         let question =
             Question::new(unit, pdu).ok_or_else(|| Fault::not_sent(format!("{} bytes are no request", pdu.len())))?;
         let gone = || Failure::Gone("the serial line is closed".into());
@@ -93,6 +98,12 @@ impl Serial {
                 Fault::Broken(reason)
             }
         })
+    }
+
+    /// Whether it is known by now if the line gives back what is sent on it. Until then the answer to a
+    /// write of one place is no proof: it could be an echo.
+    pub(super) fn knows_echo(&self) -> bool {
+        self.knows_echo.load(Ordering::Relaxed)
     }
 
     /// Whether it is of no use any more.
@@ -122,7 +133,6 @@ impl Serial {
     }
 
     /// What was counted since it was opened.
-    #[cfg_attr(not(test), allow(dead_code))] // for whoever tells how the link is
     pub(crate) fn tally(&self) -> Tally {
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,6 +149,7 @@ struct Keeper {
     setup: Setup,
     wake: Arc<OwnedFd>,
     tally: Arc<Mutex<Tally>>,
+    knows_echo: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -154,16 +165,17 @@ impl Keeper {
             return;
         }
         let mut turns = Turns::new(self.setup.pace(), self.setup.echo);
-        let mut knows_echo = self.setup.echo == Echo::On;
+        let mut is_warned = self.setup.echo == Echo::On;
         while let Some(job) = jobs.blocking_recv() {
             turns.begin(job.question, job.timeout, job.send_by, Instant::now());
             let outcome = self.converse(&port, &mut turns).unwrap_or_else(|error| {
                 turns.abandon();
                 Err(Failure::Gone(format!("{} is gone: {error}", self.setup.path)))
             });
-            if turns.echo() == Echo::On && !std::mem::replace(&mut knows_echo, true) {
+            if turns.echo() == Echo::On && !std::mem::replace(&mut is_warned, true) {
                 warn!(port = %self.setup.path, "the line gives back what is sent on it: write `echo: true`");
             }
+            self.knows_echo.store(turns.echo() != Echo::Unknown, Ordering::Relaxed);
             *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = turns.tally();
             let is_gone = matches!(outcome, Err(Failure::Gone(_)));
             let _ = job.reply.send(outcome);
@@ -179,24 +191,22 @@ impl Keeper {
     fn converse(&self, port: &Port, turns: &mut Turns) -> io::Result<Result<Vec<u8>, Failure>> {
         let mut buffer = [0; rtu::LONGEST];
         loop {
-            match turns.step(Instant::now()) {
+            // The clock first and then the port: a thread that had to wait for its turn on a busy machine
+            // does not give an answer up that has come in meanwhile.
+            let now = Instant::now();
+            let count = port.read(&mut buffer)?;
+            if count > 0 {
+                turns.heard(buffer.get(..count).unwrap_or_default(), Instant::now());
+            }
+            match turns.step(now) {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Listen(until) => match port.listen(until, &self.wake)? {
-                    Woken::Time => {}
+                    Woken::Time | Woken::Characters => {}
                     Woken::Call => return Err(io::Error::other("the link was given up")),
-                    Woken::Characters => {
-                        let count = port.read(&mut buffer)?;
-                        turns.heard(buffer.get(..count).unwrap_or_default(), Instant::now());
-                    }
                 },
                 Step::Send(frame) => {
-                    let count = port.read(&mut buffer)?;
-                    if count > 0 {
-                        turns.heard(buffer.get(..count).unwrap_or_default(), Instant::now());
-                    } else {
-                        port.write(&frame)?;
-                        turns.sent(Instant::now());
-                    }
+                    port.write(&frame)?;
+                    turns.sent(Instant::now());
                 }
             }
         }

@@ -35,6 +35,16 @@ impl Tally {
         self.silent + self.damaged + self.noisy + self.expired + self.unclear + self.abandoned
     }
 
+    /// Whether not a single character came from anybody else.
+    pub fn is_unheard(&self) -> bool {
+        self.answers + self.damaged + self.unclear + self.late + self.foreign + self.stray_characters == 0
+    }
+
+    /// Whether characters came and no frame.
+    pub fn is_noise(&self) -> bool {
+        self.stray_characters > 0 && self.answers + self.damaged + self.unclear + self.late + self.foreign == 0
+    }
+
     /// Whether every request that is over has its outcome.
     #[cfg_attr(not(test), allow(dead_code))] // a promise that tests hold us to
     pub fn adds_up(&self) -> bool {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::Fault;
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::mbap::{self, Next};
 use super::stream::{self, Stream};
 
@@ -76,7 +77,8 @@ impl Tcp {
     }
 
     /// See [`Wire::exchange`](super::Wire::exchange).
-    pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], timeout: Duration) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], limits: Limits) -> Result<Vec<u8>, Fault> {
+        let timeout = limits.timeout;
         let until = Instant::now() + timeout;
         let request = mbap::frame(self.ledger.next(), unit, pdu);
         match timeout_at(until, self.stream.write_all(&request)).await {
@@ -88,6 +90,8 @@ impl Tcp {
         let mut instead = None;
         match timeout_at(until, self.answer(unit, &mut instead)).await {
             Ok(outcome) => outcome,
+            // Nobody owes an answer, and the connection is as good as it was.
+            Err(_) if limits.broadcast => Ok(Vec::new()),
             Err(_) => {
                 self.broken |= self.ledger.not_answered(unit, Instant::now());
                 Err(Fault::silent(timeout, instead))

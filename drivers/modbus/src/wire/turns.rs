@@ -382,15 +382,16 @@ impl Turns {
     }
 
     fn why(&mut self, after: &After) -> Failure {
-        if after.begun {
-            self.tally.damaged += 1;
-            return Failure::Damaged("the answer broke off".into());
-        }
+        // A copy that came in pieces has begun like an answer as well.
         if self.is_unclear(after) {
             self.tally.unclear += 1;
             let why = "a copy of the request came, which is its answer or the line's own echo: \
                        say `echo: true` or `echo: false`";
             return Failure::Damaged(why.into());
+        }
+        if after.begun {
+            self.tally.damaged += 1;
+            return Failure::Damaged("the answer broke off".into());
         }
         let unheard = self.echo == Echo::On && !after.echoed;
         if unheard && !self.heard.is_empty() {
@@ -404,6 +405,15 @@ impl Turns {
             (Some(oddity), _) => reason = format!("{reason}; {oddity}"),
             (None, Some((unit, time))) if unit == after.question.kin().0 => {
                 reason = format!("{reason}; one came after {time:.1?}: raise `timeout`");
+            }
+            _ if !self.heard.is_empty() => reason.push_str(match self.tally.answers {
+                0 => "; bytes arrive but make no frame: another `baud` or `frame`?",
+                _ => "; bytes arrive but make no frame: a disturbed line, or two devices with this unit id?",
+            }),
+            _ if self.tally.is_unheard() => {
+                reason.push_str(
+                    "; nothing was heard on this line so far: A and B swapped, another `baud`, `frame` or unit id?",
+                );
             }
             _ => {}
         }

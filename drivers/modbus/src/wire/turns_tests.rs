@@ -130,13 +130,57 @@ fn a_late_answer_ends_the_waiting_and_is_told() {
         .find_map(|(mut probe, bus)| read(&mut probe, &mut Turns::new(pace(), Echo::Off), 1).is_err().then_some(bus))
         .unwrap();
     let begin = bus.now;
-    assert_eq!(read(&mut bus, &mut turns, 1), Err(Failure::Silent("no answer within 300ms".into())));
+    assert!(
+        matches!(read(&mut bus, &mut turns, 1), Err(Failure::Silent(why)) if why.starts_with("no answer within 300ms"))
+    );
     let _ = read(&mut bus, &mut turns, 1);
     assert_eq!(turns.tally().late, 1);
     assert!(bus.now - begin < TIMEOUT * 3, "{:?}", bus.now - begin);
     let mut reasons = std::iter::repeat_with(|| read(&mut bus, &mut turns, 1)).take(1000);
     let told = |failure| matches!(failure, Err(Failure::Silent(why)) if why.contains("raise `timeout`"));
     assert!(reasons.any(told));
+}
+
+/// Why a request to unit 1 was not answered on a line on which this is heard after it.
+fn heard_instead(turns: &mut Turns, characters: &[u8]) -> String {
+    let mut now = Instant::now();
+    turns.begin(Question::new(1, &[3, 0, 0, 0, 1]).unwrap(), TIMEOUT, None, now);
+    loop {
+        match turns.step(now) {
+            Step::Listen(until) => now = until,
+            Step::Send(_) => {
+                turns.sent(now);
+                now += Duration::from_millis(20);
+                if !characters.is_empty() {
+                    turns.heard(characters, now);
+                }
+            }
+            Step::Done(Err(Failure::Silent(why))) => return why,
+            Step::Done(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_line_on_which_nothing_was_ever_heard_says_what_that_may_be() {
+    let mut turns = Turns::new(pace(), Echo::Off);
+    let said = heard_instead(&mut turns, &[]);
+    assert!(said.contains("A and B swapped") && turns.tally().is_unheard(), "{said}");
+    let mut bus = Bus::new(pace(), 2, Faults::default(), 9);
+    assert!(read(&mut bus, &mut turns, 1).is_ok());
+    assert_eq!(heard_instead(&mut turns, &[]), "no answer within 300ms", "others are heard on this line");
+}
+
+#[test]
+fn bytes_that_make_no_frame_are_told_from_silence() {
+    let mut turns = Turns::new(pace(), Echo::Off);
+    let said = heard_instead(&mut turns, &[0xE0, 0x1C, 0xFC, 0x80, 0xFF]);
+    assert!(said.contains("bytes arrive but make no frame: another `baud`"), "{said}");
+    assert!(turns.tally().is_noise() && !turns.tally().is_unheard());
+    let mut bus = Bus::new(pace(), 2, Faults::default(), 9);
+    assert!(read(&mut bus, &mut turns, 1).is_ok());
+    let said = heard_instead(&mut turns, &[0xE0, 0x1C]);
+    assert!(said.contains("two devices with this unit id") && !turns.tally().is_noise(), "{said}");
 }
 
 #[test]

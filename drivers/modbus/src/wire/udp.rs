@@ -2,13 +2,13 @@
 //! sent again here: whether to ask again is the session's to say.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::fault::Fault;
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::mbap::{self, Frame, LONGEST_FRAME, Next};
 
 /// The most datagrams that are thrown away before a request.
@@ -55,7 +55,8 @@ impl Udp {
     }
 
     /// See [`Wire::exchange`](super::Wire::exchange).
-    pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], timeout: Duration) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn exchange(&mut self, unit: u8, pdu: &[u8], limits: Limits) -> Result<Vec<u8>, Fault> {
+        let timeout = limits.timeout;
         let until = Instant::now() + timeout;
         let request = mbap::frame(self.ledger.next(), unit, pdu);
         let mut instead = None;
@@ -81,6 +82,8 @@ impl Udp {
                 self.broken = true;
                 Err(fault)
             }
+            // Nobody owes an answer, and the connection is as good as it was.
+            Err(_) if limits.broadcast => Ok(Vec::new()),
             Err(_) => {
                 self.broken |= self.ledger.not_answered(unit, Instant::now());
                 Err(Fault::silent(timeout, instead))

@@ -2,7 +2,10 @@
 
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod scripted;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -59,7 +62,7 @@ pub fn start(json: &Json) -> Running {
 pub fn driver(json: &Json) -> Modbus {
     let (settings, problems) = decode(json);
     assert_eq!(problems, []);
-    Modbus::new("bus".into(), settings.expect("settings without a problem"))
+    Modbus::new("bus".into(), &settings.expect("settings without a problem"))
 }
 
 /// The same with a memory on disk.
@@ -69,6 +72,11 @@ pub fn start_remembering(json: &Json, file: &Path) -> Running {
 
 /// Starts one session.
 pub fn run(driver: Modbus) -> Running {
+    run_again(Arc::new(driver))
+}
+
+/// Starts a session of a driver that may have had others.
+pub fn run_again(driver: Arc<Modbus>) -> Running {
     let (events_in, events) = mpsc::channel(1024);
     let stop = CancellationToken::new();
     let (mut port, end) = Port::new("bus".into(), events_in, stop.clone());

@@ -97,6 +97,8 @@ for kind, code in (("f16", "e"), ("f32", "f"), ("f64", "d")):
 read("u64-2^63", arrange(struct.pack(">Q", 2**63), "ABCD"), 2.0**63, type="u64")
 read("u64-2^63+1", arrange(struct.pack(">Q", 2**63 + 1), "ABCD"), bad("without loss"), type="u64")
 read("u64-all", [0xFFFF] * 4, bad("without loss"), type="u64")
+write("u64-2^63", 2**63, arrange(struct.pack(">Q", 2**63), "ABCD"), type="u64")
+write("u64-2^64-2048", 2**64 - 2048, arrange(struct.pack(">Q", 2**64 - 2048), "CDAB"), type="u64", order="CDAB")
 # The other spellings of the orders.
 for spelling, order in (("ABCDEFGH", 0), ("GHEFCDAB", 1), ("BADCFEHG", 2), ("HGFEDCBA", 3)):
     words = arrange(struct.pack(">Q", 0x0123456789ABCDEF), ORDERS[order])

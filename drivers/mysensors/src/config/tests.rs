@@ -67,10 +67,10 @@ fn a_whole_network_is_read() {
     let names: Vec<_> = catalogue.iter().map(|info| format!("{}/{}", info.device, info.point)).collect();
     assert_eq!(names, ["soil/moisture", "soil/valve", "soil/target", "soil/4-temp"]);
     assert_eq!(catalogue[0].write, None);
-    assert_eq!(catalogue[1].write, Some(WriteRule::default()));
+    assert_eq!(catalogue[1].write.as_deref(), Some(&WriteRule::default()));
     assert_eq!(
-        catalogue[2].write,
-        Some(WriteRule { min: Some(10.0), max: Some(90.0), verify: true, ..WriteRule::default() })
+        catalogue[2].write.as_deref(),
+        Some(&WriteRule { min: Some(10.0), max: Some(90.0), verify: true, ..WriteRule::default() })
     );
     assert_eq!(catalogue[2].unit.as_ref().map(Unit::as_str), Some("%"));
 }
@@ -86,7 +86,7 @@ fn one_way_to_the_gateway_has_to_be_named_and_baud_is_for_serial_ports() {
     assert_eq!(
         port,
         ["serial: \"ttyUSB0\" is not the full path of a serial port \
-         [write it from the root, such as /dev/serial/by-id/usb-Arduino…]"]
+         [write it from the root, such as /dev/serial/by-id/usb-FTDI…]"]
     );
 }
 

@@ -147,14 +147,18 @@ pub fn json(place: &Place, found: &Found) -> Json {
     Json::Object(json)
 }
 
-/// That nobody answered, and what to look at.
-pub fn nobody(reports: &[(Place, Vec<Found>)]) -> String {
+/// That nobody answered, and what to look at. `noise`: bytes came that make no frame.
+pub fn nobody(reports: &[(Place, Vec<Found>)], noise: bool) -> String {
     let garbled = reports.iter().any(|(_, found)| !found.is_empty());
     let serial = reports.iter().any(|(place, _)| match place {
         Place::Keys(keys) => keys.iter().any(|(key, _)| key == "serial"),
         Place::Link(_) => false,
     });
     match (garbled, serial) {
+        (false, _) if noise => {
+            "nobody answered, but bytes arrive that make no frame: try other speeds and frames (--baud 9600,19200,38400 \
+             --frame 8N1,8E1)"
+        }
         (true, _) => "only garbled answers came: try other speeds and frames (--baud 9600,19200,38400 --frame 8N1,8E1)",
         (false, true) => {
             "nobody answered: are A and B swapped, is the device powered, is there another speed or frame (--baud \
