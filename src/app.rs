@@ -171,6 +171,7 @@ pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: 
     let mut link_ends = Vec::new();
     let mut link_watchers = JoinSet::new();
     let mut overrun_watch = OverrunWatch::new(north.clone());
+    let listening = drivers.clone();
     for (driver, facts) in drivers.into_iter().zip(&links) {
         let link = driver.name().clone();
         let route = north.routes(facts.clone()).link();
@@ -205,7 +206,7 @@ pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: 
     if let Some(socket) = socket {
         let queues = queues.iter().map(|(_, queue)| queue.clone());
         let uplinks = uplink_ends.iter().cloned().zip(queues).collect();
-        let field = Field::new(topics.clone(), asks, commands);
+        let field = Field::new(topics.clone(), asks, commands).listening(listening);
         let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks, field);
         control.tasks.spawn(control::serve(socket, desk, control.stop.clone()));
     }

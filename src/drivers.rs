@@ -21,6 +21,14 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
             None => driver,
         }));
     }
+    #[cfg(feature = "ble")]
+    for (name, settings) in site.ble.iter() {
+        let driver = wharf_ble::Ble::new(LinkId::from(name.as_str()), settings);
+        drivers.push(Arc::new(match state_dir {
+            Some(state) => driver.remembering(state.join("ble").join(format!("{name}.sensors"))),
+            None => driver,
+        }));
+    }
     for (name, settings) in site.mysensors.iter() {
         drivers.push(Arc::new(wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone())));
     }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the counterparts the tests talk to, if they are missing: Mosquitto (broker and clients),
-# pymodbus and libmodbus, and what makes an ext4 whose power can be cut, from Debian's packages.
+# pymodbus and libmodbus, what makes an ext4 whose power can be cut, and a D-Bus for the mock of
+# BlueZ, from Debian's packages; and the mock's own Python, below target/.
 set -eu
 need=""
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || need="$need mosquitto"
@@ -10,11 +11,15 @@ command -v mosquitto_pub >/dev/null 2>&1 || need="$need mosquitto-clients"
 command -v mkfs.ext4 >/dev/null 2>&1 || [ -x /usr/sbin/mkfs.ext4 ] || need="$need e2fsprogs"
 [ -e /usr/include/modbus/modbus.h ] || need="$need libmodbus-dev"
 command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
-[ -n "$need" ] || exit 0
-echo "installing:$need"
-as_root=""
-[ "$(id -u)" = 0 ] || as_root="sudo"
-export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq
-# shellcheck disable=SC2086 # a list of words is what is wanted
-$as_root apt-get install -y -qq --no-install-recommends $need
+command -v dbus-daemon >/dev/null 2>&1 || need="$need dbus-daemon"
+python3 -c 'import ensurepip' 2>/dev/null || need="$need python3-venv"
+if [ -n "$need" ]; then
+  echo "installing:$need"
+  as_root=""
+  [ "$(id -u)" = 0 ] || as_root="sudo"
+  export DEBIAN_FRONTEND=noninteractive
+  $as_root apt-get update -qq
+  # shellcheck disable=SC2086 # a list of words is what is wanted
+  $as_root apt-get install -y -qq --no-install-recommends $need
+fi
+sh "$(dirname "$0")/lab/ble/python.sh" >/dev/null || echo "no Python for the mock of BlueZ: its tests say skipped"

@@ -1,7 +1,11 @@
 //! The command line: one file per subcommand, each a thin caller of the library.
 
+#[cfg(feature = "ble")]
+mod advert;
 mod check;
 mod demo;
+#[cfg(feature = "ble")]
+mod doctor;
 mod exit;
 mod explain;
 mod field;
@@ -81,7 +85,18 @@ enum Command {
     /// Check a site file: every mistake with its place, before anything starts
     Check(check::CheckArgs),
     /// Show what is going to be asked of which device, how often, and what that takes of each link
+    #[cfg(not(feature = "ble"))]
     Explain(explain::ExplainArgs),
+    /// Show what is going to be asked of which device, how often, and what that takes of each link; or,
+    /// with `advert`, what Bluetooth advertisements on standard input say
+    #[cfg(feature = "ble")]
+    Explain(advert::WhatToExplain),
+    /// Look for what is wrong with this machine, and say what mends it
+    ///
+    /// Looks at what Bluetooth needs: D-Bus, bluetoothd, adapters, radio switches, containers. Exit code 1
+    /// if something is ill.
+    #[cfg(feature = "ble")]
+    Doctor(doctor::DoctorArgs),
     /// Print the JSON Schema of the site file, for editors
     Schema,
     /// List the device models wharf knows, or print the profile of one
@@ -115,13 +130,18 @@ pub fn main() -> ExitCode {
         Command::Run(args) => block_on(async { run::run(&args, stop_on_signal()?).await }),
         Command::Demo(args) => block_on(async { Ok(demo::run(args, stop_on_signal()?).await?) }),
         Command::Check(args) => check::run(&args),
+        #[cfg(not(feature = "ble"))]
         Command::Explain(args) => explain::run(&args),
+        #[cfg(feature = "ble")]
+        Command::Explain(args) => advert::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Read(args) => block_on(field::read::run(&args)),
         Command::Write(args) => block_on(field::write::run(&args)),
         Command::Probe(args) => block_on(field::probe::run(&args)),
         Command::Scan(args) => block_on(async { field::scan::run(&args, stop_on_signal()?).await }),
         Command::Queue(args) => queue::run(args),
+        #[cfg(feature = "ble")]
+        Command::Doctor(args) => doctor::run(&args),
         Command::Schema => schema::run(),
         Command::Profiles(args) => profiles::run(&args),
         Command::Sunspec(args) => block_on(field::sunspec::run(&args)),

@@ -10,7 +10,8 @@ use crate::config::profiles::builtin;
 /// List the built-in device profiles, or print one.
 #[derive(Args)]
 pub struct ProfilesArgs {
-    /// The profile to print, ready to be changed and kept as profiles/NAME.yaml beside the site file
+    /// The profile to print, ready to be changed and kept beside the site file as profiles/NAME.yaml, or
+    /// as profiles/ble/NAME.yaml
     name: Option<String>,
     /// Print the list as JSON
     #[arg(long, conflicts_with = "name")]
@@ -20,16 +21,20 @@ pub struct ProfilesArgs {
 /// Prints the list, or one profile.
 pub fn run(args: &ProfilesArgs) -> Result<(), Exit> {
     if let Some(name) = &args.name {
-        let text =
-            builtin::get(name).ok_or_else(|| Exit::failure(&anyhow!("there is no built-in profile `{name}`")))?;
+        let text = builtin::get(name)
+            .or_else(|| builtin::ble::get(name))
+            .ok_or_else(|| Exit::failure(&anyhow!("there is no built-in profile `{name}`")))?;
         return super::say(text.trim_end());
     }
+    let modbus = builtin::names().map(|name| ("modbus", name, builtin::title(name)));
+    let ble = builtin::ble::names().map(|name| ("ble", name, builtin::ble::title(name)));
+    let all: Vec<_> = modbus.chain(ble).collect();
     if args.json {
-        let list: Vec<_> =
-            builtin::names().map(|name| json!({ "name": name, "title": builtin::title(name) })).collect();
-        return super::say(&json!(list).to_string());
+        let entry = |(protocol, name, title): &_| json!({ "name": name, "protocol": protocol, "title": title });
+        return super::say(&json!(all.iter().map(entry).collect::<Vec<_>>()).to_string());
     }
-    let width = builtin::names().map(str::len).max().unwrap_or_default();
-    let lines: Vec<_> = builtin::names().map(|name| format!("{name:width$}  {}", builtin::title(name))).collect();
+    let width = all.iter().map(|(_, name, _)| name.len()).max().unwrap_or_default();
+    let lines: Vec<_> =
+        all.iter().map(|(protocol, name, title)| format!("{name:width$}  {protocol:6}  {title}")).collect();
     super::say(&lines.join("\n"))
 }

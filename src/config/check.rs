@@ -10,13 +10,16 @@ use wharf_contract::Driver;
 use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Severity, Span, Spanned, Typed, suggest};
 
 use super::load::{LARGEST_PEM, read_bounded};
-use super::{Site, rules};
+use super::{Site, adapters, rules};
 use crate::drivers;
 use crate::mapping::Glob;
 use crate::north::MOST_UPLINKS;
 
 /// The sections whose entries are links, by driver.
-const DRIVERS: [&str; 2] = [wharf_modbus::KIND, wharf_mysensors::KIND];
+const DRIVERS: [&str; 3] = [wharf_modbus::KIND, BLE, wharf_mysensors::KIND];
+
+/// The section of Bluetooth adapters, also in a wharf that was built without them.
+const BLE: &str = "ble";
 
 /// Mistakes in how the names of links and devices are used.
 pub fn names(root: &Node) -> Vec<Problem> {
@@ -27,6 +30,8 @@ pub fn names(root: &Node) -> Vec<Problem> {
         links.iter().flat_map(|link| link.devices().iter().map(move |entry| (entry, link.device_path(entry))));
     twice("device", devices, &mut problems);
     port_twice(&links, &mut problems);
+    let adapters = links.iter().filter(|link| link.driver == BLE).map(|link| (link.entry, link.path()));
+    adapters::used_twice(adapters, &mut problems);
     for link in &links {
         taken_by_a_node(link, &links, &mut problems);
     }
@@ -126,7 +131,10 @@ impl<'n> Link<'n> {
             .then(|| (0..=u8::MAX).map(|node| format!("{}-{node}", self.name())))
             .into_iter()
             .flatten();
-        self.devices().iter().any(|device| pattern.matches(&device.key))
+        // What is adopted has a name when it is heard.
+        let adopts = self.driver == BLE && self.entry.value.get("adopt").is_some();
+        adopts
+            || self.devices().iter().any(|device| pattern.matches(&device.key))
             || unnamed.into_iter().any(|d| pattern.matches(&d))
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! [`load()`] does all of it for a file, [`load_sealed`] without opening secrets, [`read`] for a text.
 
+mod adapters;
+mod ble;
 pub mod check;
 pub mod errors;
 pub mod load;
@@ -24,6 +26,8 @@ mod summary;
 pub mod tree;
 pub mod url;
 
+#[cfg(feature = "ble")]
+pub use ble::descriptions;
 pub use errors::SiteErrors;
 pub use load::{load, load_sealed, load_with_warnings, read, read_with_warnings};
 pub use rules::{matcher, rules};

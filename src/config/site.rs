@@ -8,6 +8,7 @@ use wharf_contract::settings::{
 };
 use wharf_contract::{setting_enum, settings};
 
+pub use super::ble::BleLink;
 pub use super::replay::{Rate, Replay, Share};
 use super::url::BrokerUrl;
 
@@ -27,6 +28,8 @@ settings! {
         commands: Commands = Commands::default(),
         /// Modbus connections, by link name.
         modbus: Named<wharf_modbus::LinkSettings> = Named::none(),
+        /// Bluetooth adapters and the sensors they listen to, by link name.
+        ble: Named<BleLink> = Named::none(),
         /// MySensors networks, by link name.
         mysensors: Named<wharf_mysensors::LinkSettings> = Named::none(),
         /// How readings become messages. The first rule that matches decides; what no rule matches
@@ -224,7 +227,7 @@ settings! {
     pub struct Match {
         /// The link's name.
         link: Option<String> = None,
-        /// The driver: modbus, mysensors.
+        /// The driver: modbus, ble, mysensors.
         driver: Option<String> = None,
         /// The device's name.
         device: Option<String> = None,

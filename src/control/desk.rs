@@ -22,7 +22,7 @@ use crate::queue::{self, LossReason, Queue};
 use crate::uplink::{UplinkEnd, UplinkState};
 
 /// What a gateway can be asked.
-const REQUESTS: [&str; 5] = ["status", "purge", "read", "write", "raw"];
+const REQUESTS: [&str; 6] = ["status", "purge", "heard", "read", "write", "raw"];
 
 /// How many devices a status lists, of all links together: those to look at first.
 const DEVICES_LISTED: usize = 1000;
@@ -98,6 +98,7 @@ impl Desk {
         match request["do"].as_str() {
             Some("status") => self.status(),
             Some(what @ ("read" | "write" | "raw")) => self.field.answer(what, &request).await,
+            Some("heard") => self.field.heard(&request),
             Some("purge") => self.purge(request["uplink"].as_str().unwrap_or_default()),
             Some(other) => no(&format!("unknown request `{other}`; {}", suggestion(other, &REQUESTS))),
             None => no("`do` is missing: what is to be done"),

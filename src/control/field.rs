@@ -3,6 +3,7 @@
 //! rules of the site file hold and the answer is told on its topic too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 use wharf_contract::settings::suggestion;
-use wharf_contract::{Action, Command, CommandError, LinkId, Value};
+use wharf_contract::{Action, Command, CommandError, Driver, LinkId, Value};
 
 use super::desk::no;
 use crate::downlink::{Ask, Asker, Source};
@@ -38,13 +39,36 @@ pub struct Field {
     topics: Topics,
     asks: mpsc::Sender<Ask>,
     links: HashMap<LinkId, mpsc::Sender<Command>>,
+    listening: Vec<Arc<dyn Driver>>,
     room: Semaphore,
 }
 
 impl Field {
     /// The way through a gateway's downlink, and straight to its links.
     pub fn new(topics: Topics, asks: mpsc::Sender<Ask>, links: HashMap<LinkId, mpsc::Sender<Command>>) -> Self {
-        Self { topics, asks, links, room: Semaphore::new(AT_ONCE) }
+        Self { topics, asks, links, listening: Vec::new(), room: Semaphore::new(AT_ONCE) }
+    }
+
+    /// The same, knowing what these drivers hear.
+    #[must_use]
+    pub fn listening(self, listening: Vec<Arc<dyn Driver>>) -> Self {
+        Self { listening, ..self }
+    }
+
+    /// What the links hear, known or not: each that has ears, or the one that is asked for.
+    pub(super) fn heard(&self, request: &Json) -> Json {
+        let wanted = request["link"].as_str();
+        let asked = self.listening.iter().filter(|driver| wanted.is_none_or(|name| driver.name().as_str() == name));
+        let mut links = Vec::new();
+        for driver in asked {
+            let Some(mut heard) = driver.heard() else { continue };
+            heard["link"] = driver.name().as_str().into();
+            links.push(heard);
+        }
+        if links.is_empty() {
+            return no("there is no link that hears more than its own devices");
+        }
+        json!({ "ok": true, "links": links })
     }
 
     /// Carries out `read`, `write` or `raw`.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `{"do":"status"}` | `{"ok":true,…}`: the [status](Desk::status) |
 //! | `{"do":"purge","uplink":"central"}` | `{"ok":true,"purged":17}` |
+//! | `{"do":"heard","link":"hall"}` | `{"ok":true,"links":[{"link":"hall","heard":[…]}]}`: whoever is on the air, known or not; without `link` for all |
 //! | `{"do":"read","device":"tank","point":"level"}` | as on `gw1-sys/answer/tank/level`: `{"ok":true,"observed":1.5,…}` |
 //! | `{"do":"write","device":"tank","point":"valve","value":true}` | the same, with `requested`, `written` and, where it is verified, `observed` |
 //! | `{"do":"raw","link":"boiler-room","request":"070300640002"}` | `{"ok":true,"outcome":"answer","answer":"0304…"}`, or `silent`, `refused`, `broken` with a `reason` |

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)] // the helpers below are part of the tests
 
 mod agreement;
+#[cfg(feature = "ble")]
+mod descriptions;
 mod examples;
 mod profiles;
 mod secrets;
@@ -27,7 +29,10 @@ fn files(folder: &str) -> Vec<(PathBuf, String)> {
     paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Reads a text that stands in `site.yaml`; each secret is there, and is `hunter2`.
+/// Reads a text that stands in `site.yaml`; each secret is there, and is `hunter2`, or what a sensor's key
+/// may be.
 fn read(text: &str) -> Result<Site, SiteErrors> {
-    wharf::config::read(text, Path::new("site.yaml"), &|_| Ok("hunter2".into()))
+    wharf::config::read(text, Path::new("site.yaml"), &|reference| {
+        Ok(if reference.ends_with("_KEY") { "231d39c1d7cc1ab1aee224cd096db932" } else { "hunter2" }.into())
+    })
 }

@@ -185,7 +185,10 @@ fn what_a_profile_must_have_is_asked_for() {
         told_of(&SENSOR.replace("name: sensor", "name: sensr"))
             .contains("the name is `sensor`: the file is called sensor.yaml")
     );
-    assert!(told_of(&SENSOR.replace("protocol: modbus", "protocol: ble")).contains("only modbus has profiles"));
+    assert!(
+        told_of(&SENSOR.replace("protocol: modbus", "protocol: ble"))
+            .contains("the protocol is `modbus`: profiles of Bluetooth sensors stand in the folder ble")
+    );
     assert!(told_of(&SENSOR.replace("order: CDAB", "unit: 5")).contains("a profile has no `unit`, a device has"));
     assert!(told_of("name: sensor\nsource: x\nprotocol: modbus\n").contains("a profile needs `points`"));
     assert!(told_of("- 1\n").contains("a profile is a mapping"));

@@ -7,6 +7,8 @@
 
 mod lab;
 
+#[cfg(feature = "ble")]
+mod ble;
 mod commands;
 mod demo;
 mod depth;

@@ -96,7 +96,7 @@ fn image(node: &Node) -> Image {
     }
 }
 
-fn expected(node: &Node) -> Expected {
+pub fn expected(node: &Node) -> Expected {
     match node.typed() {
         None => Expected::List(items(node).iter().map(text).collect()),
         Some(Typed::Bool(value)) => Expected::Bool(value),

@@ -24,6 +24,11 @@ fn profiles_are_listed_and_one_is_printed_ready_to_be_kept() {
     assert_eq!(json.as_array().unwrap().len(), list.lines().count());
     let printed = out(&wharf(&["profiles", "xy-md02"]));
     assert_eq!(printed, std::fs::read_to_string(crate::repository("config/profiles/xy-md02.yaml")).unwrap());
+    #[cfg(feature = "ble")]
+    assert_eq!(
+        out(&wharf(&["profiles", "aranet4"])),
+        std::fs::read_to_string(crate::repository("config/profiles/ble/aranet4.yaml")).unwrap()
+    );
     let unknown = wharf(&["profiles", "toaster"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(err(&unknown).contains("no built-in profile `toaster`"));

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // the helpers below are part of the tests
 
+#[cfg(feature = "ble")]
+mod ble;
 mod case;
 mod commands;
 mod slave;

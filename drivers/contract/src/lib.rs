@@ -60,6 +60,12 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// What is to be heard on the link of late, whether the site file knows it or not: for people who
+    /// look for their devices. `None` if the protocol has no strangers.
+    fn heard(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Runs one session: connect, then read and obey commands until the link
     /// drops or the gateway stops. Returns `Ok` only after a requested stop.
     async fn run(&self, port: &mut Port) -> Result<(), DriverError>;

@@ -11,3 +11,6 @@ pub mod sunspec;
 mod target;
 mod through;
 pub mod write;
+
+#[cfg(feature = "ble")]
+pub use show::is_for_people;

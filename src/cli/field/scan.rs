@@ -1,5 +1,9 @@
-//! `wharf scan modbus`: which devices are there? It only reads.
+//! `wharf scan modbus`: which devices are there? It only reads. (`wharf scan ble` has a file of its own.)
 
+#[cfg(feature = "ble")]
+mod ble;
+#[cfg(feature = "ble")]
+mod heard;
 mod report;
 mod units;
 
@@ -41,6 +45,15 @@ enum What {
     ///
     /// Exit code 1 if nobody answers.
     Modbus(ModbusArgs),
+    /// Listen for Bluetooth sensors: who is there, what they say, and why some cannot be read
+    ///
+    /// Through the gateway of a site file if that runs, else with its adapter and its keys; without a
+    /// site file with an adapter of the command line. What is no device yet is printed as lines for the
+    /// site file.
+    ///
+    /// Exit code 1 if nothing is heard.
+    #[cfg(feature = "ble")]
+    Ble(ble::BleArgs),
 }
 
 #[derive(Args)]
@@ -82,7 +95,11 @@ struct ModbusArgs {
 
 /// Looks, and prints what was found; also when it is interrupted.
 pub async fn run(args: &ScanArgs, stop: CancellationToken) -> Result<(), Exit> {
-    let What::Modbus(args) = &args.what;
+    let args = match &args.what {
+        What::Modbus(args) => args,
+        #[cfg(feature = "ble")]
+        What::Ble(args) => return ble::run(args, stop).await,
+    };
     let stages = stages(args)?;
     let units = args.units.clone().unwrap_or_else(|| Units::usual(stages.iter().any(|stage| stage.is_bus)));
     let people = is_for_people(args.json);

@@ -186,6 +186,11 @@ impl AtSite {
                 return Ok((link.as_str(), Kind::Modbus(settings)));
             }
         }
+        for (link, settings) in self.site.ble.iter() {
+            if settings.devices.get(device).is_some() {
+                return Ok((link.as_str(), Kind::Other));
+            }
+        }
         for (link, settings) in self.site.mysensors.iter() {
             if settings.devices.get(device).is_some() {
                 return Ok((link.as_str(), Kind::Other));
@@ -193,7 +198,8 @@ impl AtSite {
         }
         let modbus = self.site.modbus.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let nodes = self.site.mysensors.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
-        let known: Vec<&str> = modbus.chain(nodes).collect();
+        let sensors = self.site.ble.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+        let known: Vec<&str> = modbus.chain(sensors).chain(nodes).collect();
         Err(wrong(&format!("there is no device `{device}` in the site file; {}", suggestion(device, &known))))
     }
 

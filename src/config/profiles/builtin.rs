@@ -1,15 +1,33 @@
-//! The profiles that are part of the program: the files in `config/profiles`.
+//! The profiles that are part of the program: the files in `config/profiles`, and in its folder `ble`
+//! those of Bluetooth sensors.
 
 /// Names and texts, from a list that a test holds complete.
 macro_rules! profiles {
-    ($($name:literal),* $(,)?) => {
+    (in $folder:literal: $($name:literal),* $(,)?) => {
         const PROFILES: &[(&str, &str)] = &[
-            $(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/config/profiles/", $name, ".yaml")))),*
+            $(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), $folder, $name, ".yaml")))),*
         ];
+
+        /// The names, sorted.
+        pub fn names() -> impl Iterator<Item = &'static str> {
+            PROFILES.iter().map(|(name, _)| *name)
+        }
+
+        /// The text of a profile.
+        pub fn get(name: &str) -> Option<&'static str> {
+            PROFILES.iter().find(|(candidate, _)| *candidate == name).map(|(_, text)| *text)
+        }
+
+        /// What a profile is for: its first line.
+        pub fn title(name: &str) -> &'static str {
+            let first = get(name).and_then(|text| text.lines().next()).unwrap_or_default();
+            first.trim_start_matches(['#', ' '])
+        }
     };
 }
 
 profiles! {
+    in "/config/profiles/":
     "abb-b21",
     "abb-b23",
     "carlo-gavazzi-em24",
@@ -68,18 +86,33 @@ profiles! {
     "xy-md02",
 }
 
-/// The names, sorted.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    PROFILES.iter().map(|(name, _)| *name)
-}
-
-/// The text of a profile.
-pub fn get(name: &str) -> Option<&'static str> {
-    PROFILES.iter().find(|(candidate, _)| *candidate == name).map(|(_, text)| *text)
-}
-
-/// What a profile is for: its first line.
-pub fn title(name: &str) -> &'static str {
-    let first = get(name).and_then(|text| text.lines().next()).unwrap_or_default();
-    first.trim_start_matches(['#', ' '])
+/// Descriptions of Bluetooth sensors.
+pub mod ble {
+    profiles! {
+        in "/config/profiles/ble/":
+        "acconeer-xm122",
+        "almendo-blusensor",
+        "aranet-radon",
+        "aranet2",
+        "aranet4",
+        "b-parasite",
+        "blustream-humiditrak",
+        "brifit-t201",
+        "ela-blue",
+        "ela-blue-service",
+        "jaalee-jht",
+        "jaalee-jht-ibeacon",
+        "kegtron",
+        "mikrotik-tg-bt5",
+        "minew-sensor",
+        "moat-s2",
+        "mocreo",
+        "omron-2jcie-bl01",
+        "rapt-pill",
+        "relsib-eclerk",
+        "sensirion-gadget",
+        "smartdry",
+        "teltonika-eye",
+        "tpms",
+    }
 }

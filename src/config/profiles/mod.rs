@@ -8,11 +8,16 @@
 //! A profile may say `relative: true`: then its addresses count from the device's `base`, as those of
 //! SunSpec's models do, which begin somewhere else in each make.
 //!
+//! Profiles of Bluetooth sensors stand in the folder `ble` of either. They need not be named: each says
+//! which advertisements it is for, so all of them are laid under each link, see `ble`.
+//!
 //! [`join`] works on the tree, before anything is decoded. [`find`] reads each profile that is named
 //! and [`understand`] decodes it by itself, so a mistake in it is shown once and in its own file.
 //! [`merge`] says what comes out where profile and site file both speak; a mistake of the two
 //! together is shown in the site file.
 
+#[cfg(feature = "ble")]
+mod ble;
 pub mod builtin;
 mod find;
 mod merge;
@@ -61,6 +66,8 @@ pub fn join(root: &mut Node, directory: &Path, sources: &mut Sources) -> Vec<Pro
             }
         }
     }
+    #[cfg(feature = "ble")]
+    problems.extend(ble::join(root, directory, sources));
     problems
 }
 

@@ -13,11 +13,9 @@ pub(super) fn understand(root: Node, file_name: &str) -> (Option<Profile>, Vec<P
     let NodeKind::Mapping(entries) = root.kind else {
         return (None, vec![Problem::new(root.span, "", "a profile is a mapping")]);
     };
-    let top = Span { line: root.span.line, column: 1, length: 1 };
-    let mut head = Head { entries: entries.into(), top, problems: Vec::new() };
-    head.says("name", file_name, &format!("the file is called {file_name}.yaml"));
-    head.says_something("source", "the document it was made from: title and version");
-    head.says("protocol", wharf_modbus::KIND, "only modbus has profiles");
+    let mut head = Head::new(entries.into(), root.span);
+    let top = head.top;
+    head.introduces(file_name, wharf_modbus::KIND, "profiles of Bluetooth sensors stand in the folder ble");
     let relative = head.is_relative();
     for key in NOT_HERE {
         if let Some(entry) = head.take(key) {
@@ -37,6 +35,21 @@ pub(super) fn understand(root: Node, file_name: &str) -> (Option<Profile>, Vec<P
     (Some(Profile { name: file_name.to_owned(), relative, device, points: points.into() }), problems)
 }
 
+/// Takes the profile of a Bluetooth sensor apart. What is left is a description, as it could stand in a
+/// site file. Without it there is a mistake among the problems.
+#[cfg(feature = "ble")]
+pub(super) fn understand_ble(root: Node, file_name: &str) -> (Option<Node>, Vec<Problem>) {
+    let NodeKind::Mapping(entries) = root.kind else {
+        return (None, vec![Problem::new(root.span, "", "a profile is a mapping")]);
+    };
+    let mut head = Head::new(entries.into(), root.span);
+    head.introduces(file_name, wharf_ble::KIND, "in the folder ble are Bluetooth sensors");
+    let rest = Node { span: head.top, kind: NodeKind::Mapping(head.entries.clone().into()) };
+    head.decode_as::<wharf_ble::config::DescriptionSettings>(&rest);
+    let usable = head.problems.iter().all(Problem::is_warning);
+    (usable.then_some(rest), head.problems)
+}
+
 /// What is left of a profile after its head was taken off piece by piece.
 struct Head {
     entries: Vec<Entry>,
@@ -46,6 +59,17 @@ struct Head {
 }
 
 impl Head {
+    fn new(entries: Vec<Entry>, span: Span) -> Self {
+        Self { entries, top: Span { line: span.line, column: 1, length: 1 }, problems: Vec::new() }
+    }
+
+    /// Takes what every profile says of itself. `elsewhere` says where those of other protocols are.
+    fn introduces(&mut self, file_name: &str, protocol: &str, elsewhere: &str) {
+        self.says("name", file_name, &format!("the file is called {file_name}.yaml"));
+        self.says_something("source", "the document it was made from: title and version");
+        self.says("protocol", protocol, elsewhere);
+    }
+
     fn take(&mut self, key: &str) -> Option<Entry> {
         self.entries.iter().position(|entry| entry.key == key).map(|at| self.entries.remove(at))
     }
@@ -90,11 +114,15 @@ impl Head {
     fn decode(&mut self) {
         let unit = Entry { key: "unit".into(), key_span: self.top, value: Node::plain("1", self.top) };
         let entries = [vec![unit], self.entries.clone()].concat();
+        self.decode_as::<wharf_modbus::DeviceSettings>(&Node {
+            span: self.top,
+            kind: NodeKind::Mapping(entries.into()),
+        });
+    }
+
+    fn decode_as<T: Setting>(&mut self, node: &Node) {
         let mut cx = Context::new("", &|_| Err("a profile has no secrets".into()));
-        wharf_modbus::DeviceSettings::decode(
-            &Node { span: self.top, kind: NodeKind::Mapping(entries.into()) },
-            &mut cx,
-        );
+        T::decode(node, &mut cx);
         self.problems.extend(cx.finish().0);
     }
 }

@@ -42,7 +42,13 @@ impl Site {
 
     /// Starts the gateway.
     pub fn run(&self) -> Gateway {
-        let mut gateway = Gateway::start(Command::new(env!("CARGO_BIN_EXE_wharf")).arg("run").arg(self.file()));
+        self.run_with(&[])
+    }
+
+    /// Starts the gateway with these environment variables.
+    pub fn run_with(&self, variables: &[(&str, &str)]) -> Gateway {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+        let mut gateway = Gateway::start(command.arg("run").arg(self.file()).envs(variables.iter().copied()));
         gateway.site = Some(self.dir.clone());
         gateway
     }
@@ -98,7 +104,7 @@ impl Gateway {
     /// Starts a command of wharf.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command
-            .env("WHARF_LOG", "warn,wharf=debug,wharf_modbus=debug,wharf_mysensors=debug")
+            .env("WHARF_LOG", "warn,wharf=debug,wharf_modbus=debug,wharf_ble=debug,wharf_mysensors=debug")
             .env_remove("STATE_DIRECTORY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

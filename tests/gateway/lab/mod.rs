@@ -1,6 +1,8 @@
 //! What the tests are made of: a gateway, a broker, a client, a serial line, a Modbus slave, an
 //! uplink by itself.
 
+#[cfg(feature = "ble")]
+pub mod bluez;
 pub mod broker;
 pub mod ca;
 pub mod client;

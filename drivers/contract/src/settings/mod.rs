@@ -68,6 +68,7 @@
 pub mod collection;
 pub mod context;
 pub mod define;
+pub mod names;
 pub mod node;
 pub mod quantity;
 pub mod scalar;
@@ -80,6 +81,7 @@ mod tests;
 
 pub use collection::{Named, NamedEntry, OneOrMany, Spanned};
 pub use context::{Context, Problem, SecretResolver, Severity, suggest, suggestion};
+pub use names::{Names, RawNumber};
 pub use node::{Entries, Entry, Node, NodeKind, Span, Style, Typed, clip};
 pub use quantity::{ByteSize, Period, parse_duration};
 pub use scalar::Ranged;

@@ -4,7 +4,7 @@ use wharf_contract::settings::{Context, Node};
 use wharf_contract::{Value, WriteRule};
 
 use super::Order;
-use super::point::{PointSettings, PointType};
+use super::point::{PointSettings, PointType, bits_of};
 use crate::link::Table;
 use crate::value::encode::{encode, mask, number_fits};
 use crate::value::layout::{Form, Layout, Meaning};
@@ -95,7 +95,7 @@ fn check_registers(this: &PointSettings, layout: &Layout, node: &Node, cx: &mut 
     }
     let invalid = this.invalid.iter().flat_map(|invalid| invalid.iter());
     if layout.form.is_number() {
-        for message in invalid.filter_map(|number| number.bits(layout.form).err()) {
+        for message in invalid.filter_map(|number| bits_of(*number, layout.form).err()) {
             cx.field_problem(node, "invalid", message);
         }
     }

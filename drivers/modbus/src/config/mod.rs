@@ -3,7 +3,6 @@
 
 mod address;
 mod check;
-mod names;
 mod point;
 mod requires;
 mod serial;
@@ -11,12 +10,12 @@ mod transport;
 
 use wharf_contract::settings;
 use wharf_contract::settings::{Context, HostPort, Named, Node, OneOrMany, Period, Ranged, SerialPath};
+pub use wharf_contract::settings::{Names, RawNumber};
 
 pub use crate::value::layout::{Half, Order};
 use crate::wire::Frame;
 pub use address::Address;
-pub use names::Names;
-pub use point::{PointSettings, PointType, RawNumber};
+pub use point::{PointSettings, PointType};
 pub use requires::Requires;
 pub use serial::Rs485Settings;
 pub use transport::{Address as TcpAddress, Allowed, Connection, ListenAddress, TlsSettings};

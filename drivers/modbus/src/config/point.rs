@@ -1,12 +1,11 @@
 //! One point in the site file: where it stands and what stands there. `check` has the rules that its
 //! keys keep together.
 
-use serde_json::json;
-use wharf_contract::settings::{Context, Node, OneOrMany, Ranged, Schema, Setting, Typed, WriteSettings};
+use wharf_contract::settings::{Names, OneOrMany, Ranged, RawNumber, WriteSettings};
 use wharf_contract::{setting_enum, settings};
 
 use super::check::{check_point, end_of};
-use super::{Address, Half, Interval, Names, Order, Requires};
+use super::{Address, Half, Interval, Order, Requires};
 use crate::link::Table;
 use crate::value::beside::Beside;
 use crate::value::layout::{Form, Layout, Meaning, Scaling};
@@ -126,46 +125,18 @@ setting_enum! {
     }
 }
 
-/// A number as it stands on the device: bits if it is written in hexadecimal.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RawNumber {
-    /// Bits, such as `0x8000`.
-    Bits(i128),
-    /// A whole number.
-    Whole(i128),
-    /// A number with a fraction.
-    Real(f64),
-}
-
-impl Setting for RawNumber {
-    fn schema() -> Schema {
-        json!({ "type": "number" })
-    }
-
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        match node.typed() {
-            Some(Typed::Int(bits)) if node.text().is_some_and(|text| text.starts_with("0x")) => Some(Self::Bits(bits)),
-            Some(Typed::Int(number)) => Some(Self::Whole(number)),
-            Some(Typed::Float(number)) if number.is_finite() => Some(Self::Real(number)),
-            _ => cx.unexpected(node, "a number such as 0x8000 or -999"),
+/// The bits that a number is in a form; or why it cannot be.
+pub(super) fn bits_of(number: RawNumber, form: Form) -> Result<u64, String> {
+    let fits = |bits: i128| u64::try_from(bits).ok().filter(|bits| form.bits() >= 64 || bits >> form.bits() == 0);
+    #[allow(clippy::cast_precision_loss)] // the nearest number is what a float form holds
+    match number {
+        RawNumber::Bits(bits) => fits(bits).ok_or_else(|| format!("{bits:#X} has more than {} bits", form.bits())),
+        RawNumber::Whole(number) if form.is_float() => bits_of(RawNumber::Real(number as f64), form),
+        RawNumber::Whole(number) => whole_to_bits(number, form),
+        RawNumber::Real(number) if form.is_float() => {
+            float_to_bits(number, form).ok_or_else(|| format!("{number} is too large"))
         }
-    }
-}
-
-impl RawNumber {
-    /// The bits that this is in a form; or why it cannot be.
-    pub(super) fn bits(self, form: Form) -> Result<u64, String> {
-        let fits = |bits: i128| u64::try_from(bits).ok().filter(|bits| form.bits() >= 64 || bits >> form.bits() == 0);
-        #[allow(clippy::cast_precision_loss)] // the nearest number is what a float form holds
-        match self {
-            Self::Bits(bits) => fits(bits).ok_or_else(|| format!("{bits:#X} has more than {} bits", form.bits())),
-            Self::Whole(number) if form.is_float() => Self::Real(number as f64).bits(form),
-            Self::Whole(number) => whole_to_bits(number, form),
-            Self::Real(number) if form.is_float() => {
-                float_to_bits(number, form).ok_or_else(|| format!("{number} is too large"))
-            }
-            Self::Real(number) => Err(format!("{number} is not a whole number")),
-        }
+        RawNumber::Real(number) => Err(format!("{number} is not a whole number")),
     }
 }
 
@@ -235,7 +206,7 @@ impl PointSettings {
             count: self.count.map(Ranged::get),
             scaling: scaled.then(|| Scaling { scale: self.scale.unwrap_or(1.0), offset: self.offset.unwrap_or(0.0) }),
             precision: self.precision.map(Ranged::get),
-            invalid: invalid.filter_map(|number| number.bits(form).ok()).collect(),
+            invalid: invalid.filter_map(|number| bits_of(*number, form).ok()).collect(),
             meaning,
             wraps_at: self.wraps_at.map(|end| u128::from(end.get())).or(self.counter.then(|| end_of(form)).flatten()),
         }

@@ -1,7 +1,7 @@
-//! Names for numbers: `names: {0: off, 1: on}`, `flags: {3: door}`.
+//! What numbers on a device mean: `names: {0: off, 1: on}`, `flags: {3: door}`, `invalid: 0x8000`.
 
+use super::{Context, Node, NodeKind, Schema, Setting, Typed};
 use serde_json::json;
-use wharf_contract::settings::{Context, Node, NodeKind, Schema, Setting, Typed};
 
 /// Numbers with their names, in rising order, at least one. Neither a number nor a name is there
 /// twice.
@@ -62,5 +62,31 @@ impl<const MIN: i64, const MAX: i64> Setting for Names<MIN, MAX> {
         }
         names.sort();
         whole.then_some(Self(names))
+    }
+}
+
+/// A number as it stands on the device: bits if it is written in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RawNumber {
+    /// Bits, such as `0x8000`.
+    Bits(i128),
+    /// A whole number.
+    Whole(i128),
+    /// A number with a fraction.
+    Real(f64),
+}
+
+impl Setting for RawNumber {
+    fn schema() -> Schema {
+        json!({ "type": "number" })
+    }
+
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match node.typed() {
+            Some(Typed::Int(bits)) if node.text().is_some_and(|text| text.starts_with("0x")) => Some(Self::Bits(bits)),
+            Some(Typed::Int(number)) => Some(Self::Whole(number)),
+            Some(Typed::Float(number)) if number.is_finite() => Some(Self::Real(number)),
+            _ => cx.unexpected(node, "a number such as 0x8000 or -999"),
+        }
     }
 }

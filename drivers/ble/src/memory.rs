@@ -1,0 +1,158 @@
+//! What a link has learnt about its sensors, kept over restarts in a small file: which were adopted,
+//! and the models of those that do not always say it. Without the file nothing is wrong: it is learnt
+//! anew.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+use tracing::warn;
+use wharf_contract::LinkId;
+
+use crate::advert::Address;
+
+/// The largest file that is read. A thousand sensors have a tenth of that.
+const LARGEST: u64 = 1 << 20;
+
+const FIRST_LINE: &str = "# What this link has learnt about its sensors, as wharf found out. May be deleted.";
+
+/// What stands for a device of the site file where an adopted one has its name.
+const LISTED: &str = "-";
+
+/// What is kept of one sensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) address: Address,
+    /// The name it was adopted by; `None` if it stands in the site file.
+    pub(crate) adopted: Option<String>,
+    /// Whether it speaks only when something happens.
+    pub(crate) on_event_only: bool,
+    pub(crate) model: Option<String>,
+}
+
+/// The file, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Option<PathBuf>);
+
+impl Memory {
+    pub(crate) fn in_file(file: PathBuf) -> Self {
+        Self(Some(file))
+    }
+
+    /// What was kept.
+    pub(crate) async fn recall(&self, link: &LinkId) -> Vec<Kept> {
+        let Some(file) = self.0.clone() else { return Vec::new() };
+        let text = spawn_blocking(move || read(&file)).await.unwrap_or_else(|error| Err(error.into()));
+        let text = text.unwrap_or_else(|error| {
+            warn!(%link, %error, "what was learnt about the sensors cannot be read; it is learnt anew");
+            String::new()
+        });
+        parse(&text)
+    }
+
+    /// Keeps this instead.
+    pub(crate) async fn keep(&self, link: &LinkId, kept: &[Kept]) {
+        let Some(file) = self.0.clone() else { return };
+        let text = render(kept);
+        let written = spawn_blocking(move || replace(&file, &text)).await.unwrap_or_else(|error| Err(error.into()));
+        if let Err(error) = written {
+            warn!(%link, %error, "what was learnt about the sensors cannot be kept over a restart");
+        }
+    }
+}
+
+/// One line for each: address, name, `sleeps` or `speaks`, and the model up to the line's end.
+fn render(kept: &[Kept]) -> String {
+    let mut text = format!("{FIRST_LINE}\n");
+    for Kept { address, adopted, on_event_only, model } in kept {
+        let name = adopted.as_deref().unwrap_or(LISTED);
+        let rhythm = if *on_event_only { "sleeps" } else { "speaks" };
+        // What came over the air must not become a line of its own.
+        let model: String = model.iter().flat_map(|model| model.chars()).filter(|c| !c.is_control()).collect();
+        text += &format!("{address} {name} {rhythm} {model}\n");
+    }
+    text
+}
+
+/// What a file's lines tell; those that make no sense are left out.
+fn parse(text: &str) -> Vec<Kept> {
+    let mut lines = text.lines();
+    if lines.next() != Some(FIRST_LINE) {
+        return Vec::new();
+    }
+    lines.filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Option<Kept> {
+    let mut words = line.splitn(4, ' ');
+    let address = words.next()?.parse().ok()?;
+    let name = words.next().filter(|name| !name.is_empty())?;
+    let on_event_only = match words.next()? {
+        "sleeps" => true,
+        "speaks" => false,
+        _ => return None,
+    };
+    let model = words.next().filter(|model| !model.is_empty()).map(str::to_owned);
+    Some(Kept { address, adopted: Some(name).filter(|name| *name != LISTED).map(str::to_owned), on_event_only, model })
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    let opened = match fs::File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened?,
+    };
+    let mut text = String::new();
+    opened.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A power cut leaves the old file or the new one.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = file.with_file_name(name);
+    let mut opened = fs::File::create(&new)?;
+    opened.write_all(text.as_bytes())?;
+    opened.sync_all()?;
+    fs::rename(&new, file)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(address: &str, adopted: Option<&str>, on_event_only: bool, model: Option<&str>) -> Kept {
+        let owned = |text: &str| text.to_owned();
+        Kept { address: address.parse().unwrap(), adopted: adopted.map(owned), on_event_only, model: model.map(owned) }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_recalled() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ble").join("hall.sensors");
+        let all = [
+            kept("A4:C1:38:56:53:84", Some("th-a4c138565384"), false, Some("BTHome v2 with blanks")),
+            kept("A4:C1:38:56:53:85", None, true, None),
+        ];
+        assert_eq!(Memory::in_file(file.clone()).recall(&"hall".into()).await, []);
+        Memory::in_file(file.clone()).keep(&"hall".into(), &all).await;
+        assert_eq!(Memory::in_file(file).recall(&"hall".into()).await, all);
+    }
+
+    #[test]
+    fn a_model_from_the_air_stays_on_its_line() {
+        let text = render(&[kept("A4:C1:38:56:53:84", None, false, Some("a\nA4:C1:38:56:53:85 x speaks b"))]);
+        assert_eq!(parse(&text).len(), 1);
+    }
+
+    #[test]
+    fn lines_that_make_no_sense_are_left_out() {
+        let text = format!("{FIRST_LINE}\nA4:C1:38:56:53:84\nx y speaks z\nA4:C1:38:56:53:84 y dances z\n");
+        assert_eq!(parse(&text), []);
+        assert_eq!(parse("A4:C1:38:56:53:84 y speaks z\n"), [], "not ours");
+    }
+}

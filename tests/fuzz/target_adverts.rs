@@ -1,0 +1,10 @@
+//! The libFuzzer side of [`adverts`]. The readers are compiled in from their sources.
+
+#![no_main]
+#![allow(dead_code, missing_docs)]
+
+#[path = "../../drivers/ble/src/advert/mod.rs"]
+mod advert;
+mod adverts;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| adverts::run(input));
