@@ -2,13 +2,11 @@
 //! and the models of those that do not always say it. Without the file nothing is wrong: it is learnt
 //! anew.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::task::spawn_blocking;
 use tracing::warn;
-use wharf_contract::LinkId;
+use wharf_contract::{LinkId, small_file};
 
 use crate::advert::Address;
 
@@ -43,7 +41,8 @@ impl Memory {
     /// What was kept.
     pub(crate) async fn recall(&self, link: &LinkId) -> Vec<Kept> {
         let Some(file) = self.0.clone() else { return Vec::new() };
-        let text = spawn_blocking(move || read(&file)).await.unwrap_or_else(|error| Err(error.into()));
+        let text = spawn_blocking(move || small_file::read(&file, LARGEST)).await;
+        let text = text.unwrap_or_else(|error| Err(error.into()));
         let text = text.unwrap_or_else(|error| {
             warn!(%link, %error, "what was learnt about the sensors cannot be read; it is learnt anew");
             String::new()
@@ -55,7 +54,8 @@ impl Memory {
     pub(crate) async fn keep(&self, link: &LinkId, kept: &[Kept]) {
         let Some(file) = self.0.clone() else { return };
         let text = render(kept);
-        let written = spawn_blocking(move || replace(&file, &text)).await.unwrap_or_else(|error| Err(error.into()));
+        let written = spawn_blocking(move || small_file::replace(&file, &text)).await;
+        let written = written.unwrap_or_else(|error| Err(error.into()));
         if let Err(error) = written {
             warn!(%link, %error, "what was learnt about the sensors cannot be kept over a restart");
         }
@@ -95,30 +95,6 @@ fn parse_line(line: &str) -> Option<Kept> {
     };
     let model = words.next().filter(|model| !model.is_empty()).map(str::to_owned);
     Some(Kept { address, adopted: Some(name).filter(|name| *name != LISTED).map(str::to_owned), on_event_only, model })
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    let opened = match fs::File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened?,
-    };
-    let mut text = String::new();
-    opened.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// A power cut leaves the old file or the new one.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = file.with_file_name(name);
-    let mut opened = fs::File::create(&new)?;
-    opened.write_all(text.as_bytes())?;
-    opened.sync_all()?;
-    fs::rename(&new, file)?;
-    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

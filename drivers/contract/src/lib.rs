@@ -16,6 +16,7 @@
 //! - [`rule`]: what may be written to a point.
 //! - [`port`]: the channel pair between the two sides, and what happens when it is full.
 //! - [`settings`]: how a driver declares its part of the site file, once, for decoder and schema.
+//! - [`small_file`]: what a driver keeps over a restart.
 
 pub mod catalogue;
 pub mod command;
@@ -24,6 +25,7 @@ pub mod port;
 pub mod reading;
 pub mod rule;
 pub mod settings;
+pub mod small_file;
 
 pub use async_trait::async_trait;
 pub use catalogue::PointInfo;

@@ -112,7 +112,8 @@ impl Memory {
         if let Some(kept) = &*self.kept() {
             return kept.holes.clone();
         }
-        let text = self.file().and_then(|file| small_file::read_now(file, LARGEST).ok()).unwrap_or_default();
+        let text =
+            self.file().and_then(|file| wharf_contract::small_file::read(file, LARGEST).ok()).unwrap_or_default();
         holes::parse(&text, &link.devices, seconds_now())
     }
 

@@ -1,19 +1,19 @@
-//! A small text file in the state directory, read and replaced as a whole, off the runtime's threads.
+//! A small text file in the state directory, read and replaced off the runtime's threads.
 //! A disk may hang: then one write hangs with it, and only whoever waits for that one.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
+use wharf_contract::small_file;
 
 /// The text of the file, `largest` bytes of it at most; empty if there is no such file.
 ///
 /// # Errors
 /// It cannot be read.
 pub(crate) async fn read(file: PathBuf, largest: u64) -> io::Result<String> {
-    spawn_blocking(move || read_now(&file, largest)).await.unwrap_or_else(|error| Err(error.into()))
+    spawn_blocking(move || small_file::read(&file, largest)).await.unwrap_or_else(|error| Err(error.into()))
 }
 
 /// The one who writes the file.
@@ -44,7 +44,7 @@ impl Writer {
         // What comes of the one before counts no more: this one is newer.
         let _ = end(&mut under_way).await;
         let (file, text) = (self.file.clone(), text());
-        *under_way = Some(spawn_blocking(move || replace_now(&file, &text)));
+        *under_way = Some(spawn_blocking(move || small_file::replace(&file, &text)));
         end(&mut under_way).await
     }
 
@@ -63,31 +63,4 @@ async fn end(under_way: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<(
     let outcome = write.await;
     *under_way = None;
     outcome.unwrap_or_else(|error| Err(error.into()))
-}
-
-/// The same, at once, for a program that does nothing else meanwhile.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn read_now(file: &Path, largest: u64) -> io::Result<String> {
-    let opened = match fs::File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened?,
-    };
-    let mut text = String::new();
-    opened.take(largest).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn replace_now(file: &Path, text: &str) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = file.with_file_name(name);
-    let mut opened = fs::File::create(&new)?;
-    opened.write_all(text.as_bytes())?;
-    opened.sync_all()?;
-    fs::rename(&new, file)?;
-    fs::File::open(folder)?.sync_all()
 }

@@ -20,7 +20,6 @@ macro_rules! numbers {
     };
 }
 
-#[allow(dead_code)] // Not every number is in use by a format yet.
 impl<'a> Bytes<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, all: bytes.len() }
@@ -76,7 +75,6 @@ impl<'a> Bytes<'a> {
         i16_be: i16 = from_be_bytes(2);
         u32_le: u32 = from_le_bytes(4);
         u32_be: u32 = from_be_bytes(4);
-        i32_le: i32 = from_le_bytes(4);
         f32_le: f32 = from_le_bytes(4);
     }
 

@@ -18,7 +18,6 @@ pub(crate) fn advert(address: &str) -> Advert {
     Advert::new(address.parse().unwrap())
 }
 
-#[allow(dead_code)] // Not all are in use by a format's tests yet.
 impl Advert {
     pub(crate) fn with_service(mut self, short: u16, data: &str) -> Self {
         self.service_data.insert(Uuid::short(short), hex(data));

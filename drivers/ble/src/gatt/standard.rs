@@ -139,7 +139,7 @@ impl Standard {
                 let scaled = Meaning::Scaled(Linear { divide: Decimal::whole(divide.into()), ..AS_IT_IS });
                 let meaning = if divide == 1 { Meaning::Itself } else { scaled };
                 let invalid = unknown.into_iter().collect();
-                Coding::Field(Box::new(Field { invalid, meaning, ..Codec::plain(form) }))
+                Coding::Field(Box::new(Field { invalid, meaning, ..Field::plain(form) }))
             }
         })
     }

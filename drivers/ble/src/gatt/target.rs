@@ -186,7 +186,7 @@ fn field(settings: &PointSettings, kind: ValueType) -> Result<Field, (&'static s
         invalid: invalid.map_err(|reason| ("invalid", reason))?,
         meaning,
         precision: settings.precision.map(Ranged::get),
-        ..Codec::plain(form)
+        ..Field::plain(form)
     })
 }
 

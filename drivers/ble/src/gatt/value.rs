@@ -6,7 +6,7 @@
 use wharf_contract::Value;
 
 use crate::advert::described::exact::{Decimal, Linear};
-use crate::advert::described::field::{Field, Form, Meaning, Part, Place};
+use crate::advert::described::field::{Field, Form, Meaning, Part};
 use crate::advert::{Absent, Address};
 
 /// The longest value there is (Bluetooth Core 5.4, Vol 3, Part F, 3.2.9).
@@ -42,23 +42,6 @@ impl Codec {
         Self { at: 0, coding }
     }
 
-    /// A field that is read as it stands.
-    pub(crate) fn plain(form: Form) -> Field {
-        Field {
-            place: Place::Next,
-            form,
-            big: false,
-            part: Part::All,
-            invalid: Vec::new(),
-            steps: Vec::new(),
-            meaning: Meaning::Itself,
-            precision: None,
-            negative: Vec::new(),
-            missing: Vec::new(),
-            inverted: false,
-        }
-    }
-
     /// Whether a value can be put there: it has to be all that stands there.
     pub(crate) fn is_writable(&self) -> bool {
         self.at == 0
@@ -83,7 +66,7 @@ impl Codec {
             }
             Coding::Text(length) => {
                 let text = rest.get(..length.unwrap_or(LONGEST)).unwrap_or(rest);
-                Codec::plain(Form::Text(0)).read(text, bytes, Address([0; 6])).map_err(in_words)
+                Field::plain(Form::Text(0)).read(text, bytes, Address([0; 6])).map_err(in_words)
             }
             Coding::Medical { wide, linear, precision } => {
                 let number = medical(first(if *wide { 4 } else { 2 })?)?;
@@ -278,7 +261,7 @@ mod tests {
 
     fn hundredths(form: Form) -> Codec {
         let scale = Decimal::of(0.01).unwrap();
-        codec(Field { meaning: Meaning::Scaled(Linear { scale, ..AS_IT_IS }), ..Codec::plain(form) })
+        codec(Field { meaning: Meaning::Scaled(Linear { scale, ..AS_IT_IS }), ..Field::plain(form) })
     }
 
     #[test]
@@ -310,11 +293,11 @@ mod tests {
     #[test]
     fn names_and_flags_are_written_by_their_names() {
         let names = Meaning::Names(vec![(0, "off".into()), (2, "eco".into())]);
-        let names = codec(Field { meaning: names, ..Codec::plain(Form::Unsigned(1)) });
+        let names = codec(Field { meaning: names, ..Field::plain(Form::Unsigned(1)) });
         assert_eq!(names.encode(&Value::Text("eco".into())), Ok((vec![2], Value::Text("eco".into()))));
         assert_eq!(names.encode(&Value::Text("hot".into())).unwrap_err(), "hot is none of off, eco");
         let flags = Meaning::Flags(vec![(0, "fan".into()), (9, "door".into())]);
-        let flags = codec(Field { meaning: flags, ..Codec::plain(Form::Unsigned(2)) });
+        let flags = codec(Field { meaning: flags, ..Field::plain(Form::Unsigned(2)) });
         let set = Value::List(vec![Value::Text("fan".into()), Value::Text("door".into())]);
         assert_eq!(flags.encode(&set), Ok((vec![1, 2], set)));
         assert!(flags.encode(&Value::List(vec![Value::Text("bit16".into())])).is_err());
@@ -322,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_most_significant_byte_leads_where_that_is_said() {
-        let codec = codec(Field { big: true, ..Codec::plain(Form::Unsigned(3)) });
+        let codec = codec(Field { big: true, ..Field::plain(Form::Unsigned(3)) });
         assert_eq!(codec.decode(&[1, 2, 3]), Ok(Value::Int(0x01_0203)));
         assert_eq!(codec.encode(&Value::Int(0x01_0203)).unwrap().0, [1, 2, 3]);
     }
@@ -368,7 +351,7 @@ mod tests {
             for form in [Form::Signed(3), Form::Unsigned(2), Form::Signed(1), Form::Unsigned(4), Form::F32, Form::Bcd(2)] {
                 let scale = Decimal::of(0.1).unwrap();
                 let meaning = if scaled { Meaning::Scaled(Linear { scale, ..AS_IT_IS }) } else { Meaning::Itself };
-                let codec = codec(Field { meaning, big, ..Codec::plain(form) });
+                let codec = codec(Field { meaning, big, ..Field::plain(form) });
                 // A float that is scaled may lose its last bit.
                 if form == Form::F32 && scaled { continue }
                 let bytes = &bytes[..usize::from(form.width())];
@@ -387,7 +370,7 @@ mod tests {
                 Coding::Text(None), Coding::Thermometer,
                 Coding::Medical { wide: true, linear: AS_IT_IS, precision: None },
                 Coding::Medical { wide: false, linear: AS_IT_IS, precision: Some(2) },
-                Coding::Field(Box::new(Codec::plain(Form::F64))),
+                Coding::Field(Box::new(Field::plain(Form::F64))),
             ];
             for coding in codings {
                 let _ = Codec { at, coding }.decode(&bytes);

@@ -125,6 +125,23 @@ impl Step {
 }
 
 impl Field {
+    /// What follows, read as it stands.
+    pub(crate) fn plain(form: Form) -> Self {
+        Self {
+            place: Place::Next,
+            form,
+            big: false,
+            part: Part::All,
+            invalid: Vec::new(),
+            steps: Vec::new(),
+            meaning: Meaning::Itself,
+            precision: None,
+            negative: Vec::new(),
+            missing: Vec::new(),
+            inverted: false,
+        }
+    }
+
     /// Its bytes from `start` on.
     pub(crate) fn bytes<'d>(&self, data: &'d [u8], start: usize) -> Result<&'d [u8], Refusal> {
         let end = start.saturating_add(self.form.width().into());
@@ -306,19 +323,7 @@ mod tests {
     use super::*;
 
     fn field(form: Form) -> Field {
-        Field {
-            place: Place::At(Position(0)),
-            form,
-            big: false,
-            part: Part::All,
-            invalid: Vec::new(),
-            steps: Vec::new(),
-            meaning: Meaning::Itself,
-            precision: None,
-            negative: Vec::new(),
-            missing: Vec::new(),
-            inverted: false,
-        }
+        Field { place: Place::At(Position(0)), ..Field::plain(form) }
     }
 
     fn read(field: &Field, bytes: &[u8]) -> Result<Value, Absent> {
