@@ -64,6 +64,8 @@ impl Marker {
             self.shared.lock().marking = Marking::Idle;
             self.shared.marked.notify_one();
         }
+        // The files are let go of after this thread: nobody may be at a mark then.
+        drop(self.pen.lock());
     }
 
     /// Writes the mark here and now, if it need not wait for the disk as far as can be known. Returns
@@ -71,7 +73,11 @@ impl Marker {
     pub fn write_at_once(&self) -> bool {
         let began = Instant::now();
         let Ok(mut pen) = self.pen.try_lock() else { return false };
-        if self.shared.lock().is_committing || pen.swift_from.is_some_and(|at| began < at) {
+        let is_busy = {
+            let state = self.shared.lock();
+            state.closing || state.is_committing
+        };
+        if is_busy || pen.swift_from.is_some_and(|at| began < at) {
             return false;
         }
         self.write(&mut pen);

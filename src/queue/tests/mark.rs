@@ -50,6 +50,8 @@ async fn with_an_idle_disk_the_mark_is_written_at_once() {
     (0..10).for_each(|seq| queue.acknowledge(Seq(seq)));
     let written = queue.inner.marker.as_ref().unwrap().write_at_once();
     assert_eq!((written, queue.unsaved()), (true, 0));
+    queue.close().await.unwrap();
+    assert!(!queue.inner.marker.as_ref().unwrap().write_at_once(), "the files may be somebody else's by now");
 }
 
 #[tokio::test]
