@@ -22,8 +22,10 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
         }));
     }
     #[cfg(feature = "ble")]
+    let names = device_names(site);
+    #[cfg(feature = "ble")]
     for (name, settings) in site.ble.iter() {
-        let driver = wharf_ble::Ble::new(LinkId::from(name.as_str()), settings);
+        let driver = wharf_ble::Ble::beside(LinkId::from(name.as_str()), settings, names.clone());
         drivers.push(Arc::new(match state_dir {
             Some(state) => driver.remembering(state.join("ble").join(format!("{name}.sensors"))),
             None => driver,
@@ -33,6 +35,14 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
         drivers.push(Arc::new(wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone())));
     }
     drivers
+}
+
+/// What the devices in the site file are called, so that none of them is adopted twice.
+#[cfg(feature = "ble")]
+fn device_names(site: &Site) -> wharf_ble::Names {
+    let modbus = site.modbus.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+    let mysensors = site.mysensors.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+    modbus.chain(mysensors).collect()
 }
 
 /// The links of these drivers, as mapping rules see them.

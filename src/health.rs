@@ -25,7 +25,7 @@ pub async fn watch_link(link: LinkId, mut health: watch::Receiver<Health>, to: T
         match &now {
             Health::Online => info!(%link, "link online"),
             Health::Degraded(reason) => info!(%link, reason, "link online, with trouble"),
-            // The supervisor has told of these with more to say.
+            // The supervisor, or a driver that mends its link itself, has told of these with more to say.
             Health::Connecting | Health::Offline(_) | Health::Failed(_) => {}
         }
         let payload = health_payload(&now, epoch_ms(SystemTime::now()));

@@ -16,6 +16,9 @@ use crate::topics::Topics;
 /// How many events are taken at once.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// Why a device is not there any more once a gateway has stopped.
+const STOPPING: &str = "the gateway is stopping";
+
 /// Turns events into messages and sends each where it belongs.
 pub struct Mapper {
     mapping: Mapping,
@@ -64,9 +67,11 @@ impl Mapper {
                     Event::Reading(reading) => self.lose_reading(&link, &reading),
                     Event::Device { device, alive, reason } => {
                         match (alive, &reason) {
-                            (true, None) => info!(%link, %device, "device answers"),
-                            (true, Some(reason)) => warn!(%link, %device, reason, "device answers, with trouble"),
-                            (false, _) => warn!(%link, %device, reason, "device does not answer"),
+                            (true, None) => info!(%link, %device, "device online"),
+                            (true, Some(reason)) => warn!(%link, %device, reason, "device online, with trouble"),
+                            // Nobody has to hear of each device that the gateway itself takes leave of.
+                            (false, Some(reason)) if **reason == *STOPPING => debug!(%link, %device, "device left"),
+                            (false, _) => warn!(%link, %device, reason, "device offline"),
                         }
                         let now = (alive, SystemTime::now());
                         let known = self.devices.entry((link.clone(), device.clone())).or_insert(now);
@@ -84,7 +89,7 @@ impl Mapper {
         // links take their leave in the same words.
         let stopped = (false, SystemTime::now());
         for ((link, device), _) in std::mem::take(&mut self.devices).into_iter().filter(|(_, (alive, _))| *alive) {
-            self.tell(&link, &device, stopped, Some("the gateway is stopping")).await;
+            self.tell(&link, &device, stopped, Some(STOPPING)).await;
         }
     }
 

@@ -27,7 +27,7 @@ enum What {
     ///
     /// A line is a JSON object {"mac", "service_data": {uuid: hex}, "manufacturer_data": {"0x0499": hex},
     /// "local_name", "key", "model"}, of which only "mac" has to be there, or an address and the bytes
-    /// from the air in hexadecimal. What cannot be read is `refused`, with the reason. Profiles of sensors
+    /// from the air in hexadecimal, or what `wharf scan ble --all --json` prints. What cannot be read is `refused`, with the reason. Profiles of sensors
     /// in profiles/ble of the current directory are used.
     ///
     /// Example:

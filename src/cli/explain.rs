@@ -234,6 +234,37 @@ mysensors garden: listens, and asks for nothing at a rhythm";
         assert_eq!(explained(text), expected);
     }
 
+    #[cfg(feature = "ble")]
+    #[test]
+    fn of_an_adapter_it_is_explained_who_is_connected_to_and_what_is_read_when() {
+        let text = "
+gateway: gw1
+ble:
+  hall:
+    adapter: hci0
+    devices:
+      fridge: { mac: A4C138565384 }
+      probe:
+        mac: C038565384A4
+        gatt: battery
+        points:
+          temperature: { characteristic: 2a6e, notify: true }
+          setpoint: { characteristic: fff1, type: i16, every: 5m }
+      valve: { mac: C038565384A5, connect: poll, points: { state: { characteristic: fff2, type: u8, every: 10m } } }
+";
+        let expected = "\
+ble hall: hci0, 3 points in 3 requests, 0.0 requests a second, 0.6 % of its time (1500ms a connection and as long a rest, 100ms a read, assumed)
+connections: 3
+DEVICE   LOAD  SETTINGS
+probe   0.0 %  connect: keep, notify: temperature
+valve   0.5 %  connect: poll
+DEVICE  READS                        EVERY      TAKES   LOAD  POINTS
+probe   characteristic 2a19 of 180f     1h   100.0 ms  0.0 %  battery
+probe   characteristic fff1             5m   100.0 ms  0.0 %  setpoint
+valve   characteristic fff2            10m  3100.0 ms  0.5 %  state";
+        assert_eq!(explained(text), expected);
+    }
+
     #[test]
     fn what_a_device_was_found_to_refuse_is_named_up_to_a_bound() {
         let refusing = |number: usize| DevicePlan {

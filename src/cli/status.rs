@@ -1,5 +1,7 @@
 //! `wharf status`: how is the gateway?
 
+mod counts;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -81,6 +83,7 @@ fn human(status: &Json) -> String {
         parts.push(table(&["LINK", "STATE", "SINCE", "REQUESTS", "IN VAIN", "REASON"], 2, 5, &links));
     }
     parts.extend(status["links"].as_array().into_iter().flatten().filter_map(|link| devices(link, now)));
+    parts.extend(status["links"].as_array().into_iter().flatten().filter_map(counts::of_link));
     let uplinks = rows(&status["uplinks"], |uplink| {
         let error = &uplink["last_error"];
         let last = match error["error"].as_str() {
@@ -142,7 +145,8 @@ fn devices(link: &Json, now: u64) -> Option<String> {
             format!("\nand {} more: {}", count(number as u64), by_state(several))
         }
     };
-    Some(format!("{title}\n{}{more}", table(&header, 2, 7, &rows)))
+    let refused: String = listed.iter().filter_map(|device| counts::of_device(device, now)).collect();
+    Some(format!("{title}\n{}{more}{refused}", table(&header, 2, 7, &rows)))
 }
 
 /// `480 online, 2 offline`

@@ -7,6 +7,8 @@ use wharf_contract::settings::{Entry, Problem};
 /// Two links that would listen with one adapter would stop each other's scans.
 pub fn used_twice<'n>(links: impl Iterator<Item = (&'n Entry, String)>, problems: &mut Vec<Problem>) {
     let mut seen: HashMap<String, String> = HashMap::new();
+    // Of links without an adapter: the first.
+    let mut nameless = None;
     for (link, path) in links {
         let adapter = link.value.get("adapter").filter(|adapter| !adapter.value.is_null());
         let key = adapter.and_then(|adapter| adapter.value.text()).unwrap_or_default().to_lowercase().replace('-', ":");
@@ -22,8 +24,18 @@ pub fn used_twice<'n>(links: impl Iterator<Item = (&'n Entry, String)>, problems
                 problems.push(problem);
             }
             None => {
+                if adapter.is_none() {
+                    nameless = Some((span, path.clone()));
+                }
                 seen.insert(key, path);
             }
         }
+    }
+    // Which adapter is the first nobody knows here, and it may be another one after the next start.
+    if let Some((span, path)) = nameless.filter(|_| seen.len() > 1) {
+        let message = "this link names no adapter: the first may be one that another link has";
+        let mut problem = Problem::warning(span, format!("{path}.adapter"), message);
+        problem.help("`bluetoothctl list` shows what adapters there are; write the address of each");
+        problems.push(problem);
     }
 }

@@ -311,11 +311,12 @@ fn client_ids(site: &Site, problems: &mut Vec<Problem>) {
 
 /// Links that have more to do than they can, or nearly so.
 fn overloads(site: &Site, drivers: &[Arc<dyn Driver>], problems: &mut Vec<Problem>) {
-    for entry in site.modbus.entries() {
-        let plan = drivers.iter().find(|driver| driver.name().as_str() == entry.name.value.as_str());
+    let modbus = site.modbus.entries().iter().map(|entry| &entry.name);
+    for name in modbus.chain(site.ble.entries().iter().map(|entry| &entry.name)) {
+        let plan = drivers.iter().find(|driver| driver.name().as_str() == name.value.as_str());
         let Some(plan) = plan.and_then(|driver| driver.plan()) else { continue };
         if let Some(warning) = plan.warning() {
-            let mut problem = Problem::warning(entry.name.span, entry.name.path.clone(), warning);
+            let mut problem = Problem::warning(name.span, name.path.clone(), warning);
             problem.help = plan.advice();
             problems.push(problem);
         }

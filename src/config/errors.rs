@@ -2,7 +2,7 @@
 //! programs (JSON).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wharf_contract::settings::{Problem, Severity, Span};
@@ -162,6 +162,15 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+impl SiteErrors {
+    /// The one file that everything is wrong in, or else the site file.
+    fn file(&self) -> &Path {
+        let mut files = self.problems.iter().map(|problem| self.sources.place(problem.span.line).0);
+        let first = files.next();
+        first.filter(|first| files.all(|file| file == *first)).unwrap_or_else(|| self.sources.site_file())
+    }
+}
+
 impl fmt::Display for SiteErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in self.problems.iter().take(MOST_SHOWN) {
@@ -186,7 +195,7 @@ impl fmt::Display for SiteErrors {
         let warnings = self.problems.iter().filter(|problem| problem.is_warning()).count();
         let counts = [(self.problems.len() - warnings, "mistake"), (warnings, "warning")];
         let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(counted).collect();
-        write!(f, "{} in {}", counts.join(", "), self.sources.site_file().display())?;
+        write!(f, "{} in {}", counts.join(", "), self.file().display())?;
         if self.problems.len() > MOST_SHOWN { write!(f, ", the first {MOST_SHOWN} shown") } else { Ok(()) }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
-use wharf_contract::port::{Device, Devices, Outcome, Presence, Traffic};
+use wharf_contract::port::{Counts, Device, Devices, Outcome, Presence, Traffic};
 use wharf_contract::settings::suggestion;
 use wharf_contract::{Health, LinkId, PortEnd};
 
@@ -47,6 +47,7 @@ pub struct LinkEnd {
     name: LinkId,
     health: Watched<Health>,
     traffic: Traffic,
+    counts: Counts,
     devices: Devices,
 }
 
@@ -181,8 +182,8 @@ impl Uplink {
 impl LinkEnd {
     /// A link and the gateway's end of its port.
     pub fn new(name: LinkId, end: &PortEnd) -> Self {
-        let (traffic, devices) = (end.traffic.clone(), end.devices.clone());
-        Self { name, health: Watched::new(end.health.clone()), traffic, devices }
+        let (traffic, counts, devices) = (end.traffic.clone(), end.counts.clone(), end.devices.clone());
+        Self { name, health: Watched::new(end.health.clone()), traffic, counts, devices }
     }
 
     /// How it is, with as many of its devices as there is `room` for.
@@ -198,6 +199,8 @@ impl LinkEnd {
             "since": wall(since, now),
             "reason": health.reason(),
             "requests": traffic_json(&self.traffic),
+            "counts": counts_json(&self.counts.read()),
+            "refused": counts_json(&sight.refused),
             "devices_beyond": self.devices.beyond(),
             "device_states": counts.collect::<serde_json::Map<_, _>>(),
             "devices": sight.devices.iter().map(|device| device_json(device, now)).collect::<Vec<_>>(),
@@ -215,6 +218,8 @@ fn device_json(device: &Device, now: Instant) -> Json {
         "trouble": trouble.map(|(point, reason)| json!({ "point": point.as_str(), "reason": reason.as_ref() })),
         "last_good": device.last_good.map(|at| wall(at, now)),
         "requests": traffic_json(&device.traffic),
+        "refused": counts_json(&device.refused),
+        "last_refused": device.last_refused.as_ref().map(|(at, why)| json!({ "at": wall(*at, now), "reason": why.as_ref() })),
     })
 }
 
@@ -222,6 +227,12 @@ fn device_json(device: &Device, now: Instant) -> Json {
 fn traffic_json(traffic: &Traffic) -> Option<Json> {
     let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), traffic.of(outcome).into()));
     (traffic.requests() > 0).then(|| Json::Object(outcomes.collect()))
+}
+
+/// What a driver counts by names of its own; nothing where it counts nothing.
+fn counts_json(counts: &[(&'static str, u64)]) -> Option<Json> {
+    let all = counts.iter().map(|(what, count)| ((*what).to_owned(), Json::from(*count)));
+    (!counts.is_empty()).then(|| Json::Object(all.collect()))
 }
 
 fn queue_json(counters: &queue::Counters) -> Json {

@@ -8,6 +8,9 @@
 //! | `wharf_start_time_seconds` | | when the gateway started |
 //! | `wharf_link_up` | `link` | 1 while the link is online, with or without trouble |
 //! | `wharf_link_devices` | `link`, `state` | its devices that are `online`, `offline`, or `unheard` so far |
+//! | `wharf_link_requests_total` | `link`, `outcome` | requests put to its devices since the start, by how they ended |
+//! | `wharf_link_counted_total` | `link`, `what` | what else its driver counts since the start: advertisements `heard`, `dropped`, and so on |
+//! | `wharf_link_refused_total` | `link`, `reason` | what came of its devices since the start and was not used |
 //! | `wharf_uplink_up` | `uplink` | 1 while it is connected |
 //! | `wharf_uplink_connects_total` | `uplink` | connections since the start |
 //! | `wharf_uplink_in_flight` | `uplink` | messages published and not yet acknowledged |
@@ -51,27 +54,39 @@ pub fn render(status: &Json) -> String {
     page.each("wharf_link_up", "gauge", "1 while the link is online.", &status["links"], "link", |link| {
         Some(flag(matches!(link["state"].as_str(), Some("online" | "degraded"))))
     });
-    let requests = list(&status["links"]).iter().flat_map(|link| {
-        let outcomes = link["requests"].as_object().into_iter().flatten();
-        outcomes
-            .map(|(outcome, count)| (Labels(vec![("link", text(&link["name"])), ("outcome", outcome)]), count.as_f64()))
-    });
-    page.metric(
-        "wharf_link_requests_total",
-        "counter",
-        "Requests put to devices since the start, by how they ended.",
-        requests,
-    );
-    let devices = list(&status["links"]).iter().flat_map(|link| {
-        let counts = link["device_states"].as_object().into_iter().flatten();
-        counts.map(|(state, count)| (Labels(vec![("link", text(&link["name"])), ("state", state)]), count.as_f64()))
-    });
-    page.metric("wharf_link_devices", "gauge", "Devices of the link, by how they are.", devices);
+    for (name, kind, help, key, label) in LINK {
+        let samples = list(&status["links"]).iter().flat_map(|link| {
+            let counts = link[key].as_object().into_iter().flatten();
+            counts.map(move |(of, count)| (Labels(vec![("link", text(&link["name"])), (label, of)]), count.as_f64()))
+        });
+        page.metric(name, kind, help, samples);
+    }
     uplinks(&mut page, &status["uplinks"]);
     let disk = status["wear"]["disk_bytes"].as_f64();
     page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);
     page.text
 }
+
+/// What is counted of a link by names: the metric, its type, what it says, where it stands, and the label
+/// that has the name.
+const LINK: [(&str, &str, &str, &str, &str); 4] = [
+    (
+        "wharf_link_requests_total",
+        "counter",
+        "Requests put to devices since the start, by how they ended.",
+        "requests",
+        "outcome",
+    ),
+    ("wharf_link_counted_total", "counter", "What else the driver counts since the start.", "counts", "what"),
+    (
+        "wharf_link_refused_total",
+        "counter",
+        "What came of devices since the start and was not used, by reason.",
+        "refused",
+        "reason",
+    ),
+    ("wharf_link_devices", "gauge", "Devices of the link, by how they are.", "device_states", "state"),
+];
 
 /// A column of the table of uplinks or of queues: the metric, its type, what it says, and where it stands.
 type Column = (&'static str, &'static str, &'static str, &'static str);
@@ -206,7 +221,8 @@ mod tests {
     fn a_status_becomes_samples_with_help_and_type() {
         let text = render(&json!({
             "gateway": "gw1", "version": "9.9", "since": 1_795_219_869_500_u64,
-            "links": [{ "name": "garden", "state": "degraded" }, { "name": "bus", "state": "offline", "requests": { "answered": 7, "silent": 2 } }],
+            "links": [{ "name": "garden", "state": "degraded" }, { "name": "bus", "state": "offline", "requests": { "answered": 7, "silent": 2 },
+                "counts": { "heard": 9 }, "refused": { "wrong_key": 3 } }],
             "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "aside": 2, "queue": {
                 "blocking": true, "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
             }}],
@@ -219,6 +235,8 @@ mod tests {
             "wharf_link_up{link=\"bus\"} 0",
             "wharf_link_requests_total{link=\"bus\",outcome=\"answered\"} 7",
             "wharf_link_requests_total{link=\"bus\",outcome=\"silent\"} 2",
+            "wharf_link_counted_total{link=\"bus\",what=\"heard\"} 9",
+            "wharf_link_refused_total{link=\"bus\",reason=\"wrong_key\"} 3",
             "wharf_uplink_in_flight{uplink=\"central\"} 7",
             "wharf_uplink_aside{uplink=\"central\"} 2",
             "wharf_queue_blocking{uplink=\"central\"} 1",

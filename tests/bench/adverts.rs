@@ -35,7 +35,7 @@ fn measure(name: &str, adverts: &[(Advert, Option<Key>)], lasting: Duration) {
     let (begin, mut count, mut values) = (Instant::now(), 0_u64, 0_u64);
     while begin.elapsed() < lasting {
         for (advert, key) in adverts {
-            let known = Known { key: key.as_ref(), model: None };
+            let known = Known { key: key.as_ref(), ..Known::default() };
             if let Outcome::Heard(frame) = black_box(advert::read(black_box(advert), &known)) {
                 values += frame.values.len() as u64;
             }

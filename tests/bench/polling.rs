@@ -11,16 +11,18 @@
 
 mod broker;
 mod measure;
+mod process;
 mod slave;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use broker::Broker;
 use measure::{Outcome, Start};
+use process::Process;
 use slave::Slave;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +35,6 @@ const BLOCK: u64 = 100;
 const UNITS: u64 = 240;
 /// How many connections the gateway has.
 const CONNECTIONS: usize = 10;
-/// Clock ticks a second in /proc: the same on every Linux there is.
-const TICKS: f64 = 100.0;
 
 fn main() -> Outcome<()> {
     slave::serve_if_asked()?;
@@ -181,37 +181,4 @@ fn gateway(dir: &Path, units: u64, time: Duration) -> Outcome<()> {
         gateway.memory("VmHWM:")?
     );
     Ok(())
-}
-
-/// A gateway at work. Ended when dropped.
-struct Process(Child);
-
-impl Process {
-    fn start(site: &Path) -> Outcome<Self> {
-        let child = Command::new(env!("CARGO_BIN_EXE_wharf")).arg("run").arg(site).stderr(Stdio::null()).spawn()?;
-        Ok(Self(child))
-    }
-
-    /// User and system time so far.
-    fn cpu(&self) -> Outcome<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        let after_name = stat.rsplit_once(')').ok_or("no name in /proc")?.1;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let (user, system) = (fields[11].parse::<u64>()?, fields[12].parse::<u64>()?);
-        Ok(Duration::from_secs_f64((user + system) as f64 / TICKS))
-    }
-
-    /// A figure of its memory, in KiB.
-    fn memory(&self, which: &str) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(which)).ok_or("the gateway is gone")?;
-        Ok(line.split_whitespace().next().ok_or("no figure")?.parse()?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

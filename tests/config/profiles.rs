@@ -160,7 +160,7 @@ fn a_mistake_in_a_profile_is_told_once_with_its_file_line_and_column() {
         "{told}"
     );
     assert!(told.contains("profiles/sensor.yaml:7:48: points.valve.write.max"), "{told}");
-    assert!(told.ends_with("2 mistakes in site.yaml"), "{told}");
+    assert!(told.ends_with("2 mistakes in profiles/sensor.yaml"), "{told}");
     let json = errors.to_json();
     assert_eq!(json[0]["line"], 6);
     assert!(json[0]["file"].as_str().unwrap().ends_with("profiles/sensor.yaml"), "{json}");

@@ -38,7 +38,7 @@ pub fn run(input: &[u8]) {
     let keys = [None, "231d39c1d7cc1ab1aee224cd096db932".parse().ok(), "b853075158487ca39a5b5ea9".parse().ok()];
     let key: Option<&Key> = keys[usize::from(key) % keys.len()].as_ref();
     let model = (kind & 8 != 0).then(|| NAMES[usize::from(id) % NAMES.len()]);
-    if let Outcome::Heard(frame) = advert::read(&advert, &Known { key, model }) {
+    if let Outcome::Heard(frame) = advert::read(&advert, &Known { key, model, ..Known::default() }) {
         for datum in frame.values {
             assert!(!datum.point.is_empty());
             if let Ok(Value::Float(number)) = datum.value {

@@ -7,6 +7,7 @@ use crate::lab::broker::Mosquitto;
 use crate::lab::client::Client;
 use crate::lab::forwarder::Forwarder;
 use crate::lab::gateway::{Gateway, Site};
+use crate::lab::{PATIENCE, wait_for};
 
 /// The address of the pretence's thermometer.
 const FRIDGE: &str = "C0:00:00:00:00:01";
@@ -147,6 +148,7 @@ fn a_daemon_that_is_away_is_told_of_and_its_return_needs_nobody() {
     // Its adapters leave with the daemon, and which of the two is noticed first is chance.
     let reason = gone.json()["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("bluetoothd") || reason.contains("adapter"), "{reason}");
+    scene.gateway.wait_log("link down");
     upstream.forget();
     upstream.wait("the link to be up", |heard| {
         heard.topic == "gw1-sys/link/hall" && ["online", "degraded"].iter().any(|up| heard.payload.contains(up))
@@ -178,4 +180,33 @@ fn whoever_is_on_the_air_is_seen_through_the_running_gateway_and_without_one() {
 
     let findings = scene.wharf(&["doctor", file]);
     assert!(!findings.is_empty() && findings.iter().all(|finding| finding["verdict"] != "ill"), "{findings:?}");
+}
+
+#[test]
+fn status_tells_what_the_radio_has_counted_and_why_a_sensor_is_not_used() {
+    let broker = Mosquitto::start();
+    let key = ", key: 231d39c1d7cc1ab1aee224cd096db932";
+    let Some(mut scene) = Scene::start(broker.port, key) else { return };
+    scene.warm(450);
+    let status = wait_for("what was not used", PATIENCE, || {
+        let status = scene.site.wharf(&["status"], &["--json"]).json();
+        let link = &status["links"][0];
+        (link["refused"].is_object() && link["counts"]["heard"].as_u64() > Some(0)).then_some(status)
+    });
+    let (link, fridge) = (&status["links"][0], &status["links"][0]["devices"][0]);
+    assert_eq!(link["counts"]["dropped"], 0, "{link}");
+    assert!(link["refused"]["not_encrypted"].as_u64() > Some(0), "{link}");
+    assert_eq!(fridge["name"], "fridge");
+    assert_eq!(fridge["refused"], link["refused"], "{link}");
+    assert!(fridge["last_refused"]["reason"].as_str().unwrap().contains("remove the key"), "{fridge}");
+    let said = scene.site.wharf(&["status"], &[]).out;
+    for words in [" heard", "fridge: not used: ", " not encrypted; last "] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let metrics = scene.site.wharf(&["status"], &["--metrics"]).out;
+    for line in
+        ["wharf_link_counted_total{link=\"hall\",what=\"dropped\"} 0", "{link=\"hall\",reason=\"not_encrypted\"}"]
+    {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
 }

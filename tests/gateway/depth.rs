@@ -16,6 +16,7 @@ use wharf::queue::{Queue, Settings};
 use crate::lab::broker::Mosquitto;
 use crate::lab::consumer::Consumer;
 use crate::lab::gateway::Site;
+use crate::lab::process::memory;
 use crate::lab::source::Source;
 use crate::lab::{PATIENCE, wait_for};
 
@@ -134,13 +135,6 @@ fn mosquitto_pub(port: u16, consumer: &Consumer) -> f64 {
 /// Has `VmHWM` begin anew: starting a process costs more for a moment than anything later.
 fn forget_peak(process: u32) {
     fs::write(format!("/proc/{process}/clear_refs"), "5").unwrap();
-}
-
-/// A line of `/proc/<process>/status`, in KiB.
-fn memory(process: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// What the files of a folder take on disk, in bytes.

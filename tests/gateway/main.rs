@@ -9,6 +9,8 @@ mod lab;
 
 #[cfg(feature = "ble")]
 mod ble;
+#[cfg(feature = "ble")]
+mod ble_soak;
 mod commands;
 mod demo;
 mod depth;
@@ -18,6 +20,7 @@ mod field;
 mod local;
 mod modbus;
 mod mysensors;
+mod noise;
 mod outage;
 mod queue_command;
 mod refusals;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use wharf_contract::plan::spell;
 use wharf_contract::{DeviceId, Event, Labels, PointInfo, Reading, Value};
 
-use crate::advert::{Address, Advert, Datum, Kind, Refusal, quantity};
+use crate::advert::{Absent, Address, Advert, Datum, IMPLAUSIBLE, Kind, Refusal, quantity};
 use crate::config::{AdoptSettings, DeviceSettings, USUAL_HEARTBEAT};
 use crate::known::Verdict;
 use point::{News, Plan, Point};
@@ -43,8 +43,6 @@ pub struct Device {
     pub name: DeviceId,
     /// Its address.
     pub address: Address,
-    /// What was counted.
-    pub counts: Counts,
     heartbeat: Duration,
     every: Option<Duration>,
     plans: HashMap<String, Plan>,
@@ -56,27 +54,35 @@ pub struct Device {
     presence: Presence,
     /// Whether it is connected to, and that tells whether it is there: a connected device is not heard.
     is_connected_to: bool,
+    /// Whether something was read of it since it was last told to be there.
+    is_read: bool,
+    /// Whether it was known before the gateway was started.
+    is_recalled: bool,
     /// Why nothing could be read since the last time that something could.
     trouble: Option<Trouble>,
     /// Since when it could have been heard.
     listening: Option<Instant>,
 }
 
-/// What was counted of one device since the gateway started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Frames that were read and had something new.
-    pub frames: u64,
-    /// Frames that said again what was known, or in a better format.
-    pub repeats: u64,
-    /// Advertisements that were refused.
-    pub refused: u64,
-    /// Advertisements that no format reads.
-    pub unread: u64,
-    /// Readings that were told.
-    pub readings: u64,
-    /// Values that had no place, because the device has too many.
-    pub beyond: u64,
+/// What was heard of a device and is not used, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The reason's name. There are a dozen.
+    pub reason: &'static str,
+    /// The reason in words, where there is more to say.
+    pub words: Option<String>,
+}
+
+impl Unused {
+    fn of(refusal: &Refusal) -> Self {
+        Self { reason: refusal.name(), words: Some(refusal.to_string()) }
+    }
+
+    /// If this value cannot be.
+    fn of_value(datum: &Datum) -> Option<Self> {
+        let Err(absent @ Absent::Implausible(_)) = &datum.value else { return None };
+        Some(Self { reason: IMPLAUSIBLE, words: Some(format!("{}: {absent}", datum.point)) })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +134,6 @@ impl Device {
         Self {
             name,
             address,
-            counts: Counts::default(),
             heartbeat: USUAL_HEARTBEAT,
             every: None,
             plans: HashMap::new(),
@@ -139,41 +144,54 @@ impl Device {
             labels,
             presence: Presence::Unsaid,
             is_connected_to: false,
+            is_read: false,
+            is_recalled: false,
             trouble: None,
             listening: None,
         }
     }
 
-    /// Something of it was heard. What is to be told of that is added to `events`.
-    pub fn hear(&mut self, advert: &Advert, heard: &Word, at: SystemTime, now: Instant, events: &mut Vec<Event>) {
+    /// Something of it was heard. What is to be told of that is added to `events`. Returns what of it is
+    /// not used, if anything.
+    pub fn hear(
+        &mut self,
+        advert: &Advert,
+        heard: &Word,
+        at: SystemTime,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Option<Unused> {
         self.listening.get_or_insert(now);
+        let mut unused = None;
         match heard {
             Word::Said(Verdict::New(frame)) => {
-                self.counts.frames += 1;
                 self.on_event_only = frame.on_event_only;
-                self.is_there(now, events);
+                if frame.values.is_empty() {
+                    self.gives_a_sign(now, events);
+                } else {
+                    self.is_there(now, events);
+                }
                 for datum in &frame.values {
-                    self.value(datum.clone(), frame.sequence.is_some(), at, now, events);
+                    let left = self.value(datum.clone(), frame.sequence.is_some(), at, now, events);
+                    unused = unused.or(left).or_else(|| Unused::of_value(datum));
                 }
             }
-            Word::Said(Verdict::Repeat | Verdict::Lesser) => {
-                self.counts.repeats += 1;
-                self.is_there(now, events);
-            }
+            Word::Said(Verdict::Repeat) => self.is_there(now, events),
+            Word::Said(Verdict::Lesser) => self.gives_a_sign(now, events),
             Word::Bytes(values) => {
-                self.counts.unread += 1;
                 self.is_there(now, events);
                 for datum in values {
-                    self.value(datum.clone(), false, at, now, events);
+                    let left = self.value(datum.clone(), false, at, now, events);
+                    unused = unused.or(left);
                 }
             }
-            Word::Said(Verdict::Unsure) => self.counts.refused += 1,
+            Word::Said(Verdict::Unsure) => unused = Some(Unused::of(&Refusal::WrongKey)),
             Word::Said(Verdict::Refused(refusal)) => {
-                self.counts.refused += 1;
+                unused = Some(Unused::of(refusal));
                 self.not_read(Some(discriminant(refusal)), &refusal.to_string(), events);
             }
             Word::Said(Verdict::NotMine) => {
-                self.counts.unread += 1;
+                unused = Some(Unused { reason: "unread", words: None });
                 self.not_read(None, "it is heard, and no format reads what it sends", events);
             }
         }
@@ -182,6 +200,7 @@ impl Device {
         {
             self.value(quantity::RSSI.whole(rssi), false, at, now, events);
         }
+        unused
     }
 
     /// Tells what had to wait until now, and that the device is gone if it has been silent for too
@@ -193,11 +212,11 @@ impl Device {
             self.tell(&name, news, events);
         }
         let since = *self.listening.get_or_insert(now);
-        if self.pulse.last().is_none() {
-            if self.presence == Presence::Unsaid && now.saturating_duration_since(since) >= NEVER_HEARD {
-                self.gone(None, "not heard since the gateway began to listen".to_owned(), events);
-            }
-        } else if self.is_alive_or_unsaid() && !self.on_event_only && self.pulse.is_quiet(now) {
+        let is_over = match self.pulse.last() {
+            None => self.presence == Presence::Unsaid && now.saturating_duration_since(since) >= NEVER_HEARD,
+            Some(_) => self.is_alive_or_unsaid() && self.is_missed(now),
+        };
+        if is_over {
             let (kind, reason) = match self.trouble.take() {
                 Some(trouble) => (trouble.kind, trouble.words),
                 None => (None, self.silence()),
@@ -217,13 +236,14 @@ impl Device {
     pub fn excuse(&mut self, now: Instant, events: &mut Vec<Event>) {
         self.pulse.excuse(now);
         self.listening = Some(now);
-        if self.presence != Presence::Gone(None) {
+        if !matches!(self.presence, Presence::Gone(None) | Presence::Unsaid) {
             return;
         }
-        // It is told anew whether it is there, by its next word or by its silence. Of one whose silence
-        // says nothing it may be long until that word.
+        // It is told anew whether it is there, by its next word or by its silence, and what cannot be
+        // read of it. Of one whose silence says nothing it may be long until that word.
         self.presence = Presence::Unsaid;
-        if self.on_event_only && self.pulse.last().is_some() {
+        self.trouble = None;
+        if self.on_event_only && (self.pulse.last().is_some() || self.is_recalled) {
             self.presence = Presence::There;
             self.say(true, None, events);
         }
@@ -237,6 +257,13 @@ impl Device {
     /// As was learnt of it before.
     pub fn speaks_on_event_only(&mut self) {
         self.on_event_only = true;
+        self.is_recalled = true;
+    }
+
+    /// Whether it has said nothing that could be used for so long that it must have been away. The
+    /// silence of one that speaks only when something happens says nothing.
+    pub fn is_missed(&self, now: Instant) -> bool {
+        !self.on_event_only && self.pulse.is_quiet(now)
     }
 
     /// How often it is usually heard.
@@ -280,6 +307,9 @@ impl Device {
     }
 
     fn silence(&self) -> String {
+        if self.pulse.last().is_none() {
+            return "not heard since the gateway began to listen".to_owned();
+        }
         let patience = spell(whole_secs(self.pulse.patience()));
         match self.pulse.interval() {
             Some(usual) => format!("not heard for {patience}; usually it is every {}", spell(whole_secs(usual))),
@@ -287,9 +317,24 @@ impl Device {
         }
     }
 
+    /// It was heard, and nothing that was said is a reading. That is no news of one that cannot be read:
+    /// it would be called well, with a wrong key and without a single value.
+    fn gives_a_sign(&mut self, now: Instant, events: &mut Vec<Event>) {
+        let lacks_key = self.trouble.as_ref().is_some_and(|trouble| is_of_keys(trouble.kind));
+        if !lacks_key && !matches!(self.presence, Presence::Gone(Some(_))) {
+            self.appears(now, events);
+        }
+    }
+
+    /// It was heard, and could be read.
     fn is_there(&mut self, now: Instant, events: &mut Vec<Event>) {
-        self.pulse.heard(now);
         self.trouble = None;
+        self.appears(now, events);
+        self.is_read = true;
+    }
+
+    fn appears(&mut self, now: Instant, events: &mut Vec<Event>) {
+        self.pulse.heard(now);
         if self.presence != Presence::There {
             self.presence = Presence::There;
             self.say(true, None, events);
@@ -304,10 +349,9 @@ impl Device {
         self.trouble = Some(Trouble { kind, words: words.to_owned(), times });
         // One that is damaged on the way is no news. What has to do with keys is, at once: a wrong one
         // was tried twice before it is called so.
-        let of_keys = [Refusal::NoKey, Refusal::WrongKey, Refusal::NotEncrypted].map(|refusal| discriminant(&refusal));
-        let certain = kind.is_some_and(|kind| of_keys.contains(&kind));
+        let certain = is_of_keys(kind);
         let told = match &self.presence {
-            Presence::There => true,
+            Presence::There => self.is_read || !certain,
             Presence::Gone(Some(before)) => kind.is_none() || kind == Some(*before),
             Presence::Gone(None) | Presence::Unsaid => false,
         };
@@ -318,6 +362,7 @@ impl Device {
 
     fn gone(&mut self, kind: Option<Discriminant<Refusal>>, reason: String, events: &mut Vec<Event>) {
         self.presence = Presence::Gone(kind);
+        self.is_read = false;
         self.say(false, Some(reason), events);
     }
 
@@ -327,12 +372,19 @@ impl Device {
         }
     }
 
-    fn value(&mut self, datum: Datum, numbered: bool, at: SystemTime, now: Instant, events: &mut Vec<Event>) {
+    /// One of its values. Returns what it is if there is no place for it.
+    fn value(
+        &mut self,
+        datum: Datum,
+        numbered: bool,
+        at: SystemTime,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Option<Unused> {
         let name = datum.point.to_string();
         if !self.points.contains_key(&name) {
             if self.points.len() >= MOST_POINTS {
-                self.counts.beyond += 1;
-                return;
+                return Some(Unused { reason: "too_many_points", words: None });
             }
             let plan = self.plans.get(&name).cloned().unwrap_or_else(|| Plan::plain(&name, self.every));
             self.points.insert(name.clone(), Point::new(plan));
@@ -342,6 +394,7 @@ impl Device {
         if let Some(news) = news {
             self.tell(&name, news, events);
         }
+        None
     }
 
     fn tell(&mut self, point: &str, news: News, events: &mut Vec<Event>) {
@@ -351,7 +404,6 @@ impl Device {
             Ok(value) => Reading::good(device, point, value, news.at),
             Err(absent) => Reading::bad(device, point, absent.to_string(), news.at),
         };
-        self.counts.readings += 1;
         events.push(Event::Reading(Reading { unit: news.unit, labels: self.labels(news.kind).clone(), ..reading }));
     }
 
@@ -391,6 +443,12 @@ fn bytes_of(advert: &Advert) -> Vec<Datum> {
     let services = advert.service_data.iter().map(|(uuid, data)| datum(format!("service_{uuid}"), data));
     let companies = advert.manufacturer_data.iter().map(|(id, data)| datum(format!("company_{id:04x}"), data));
     services.chain(companies).collect()
+}
+
+/// Whether a refusal has to do with keys.
+fn is_of_keys(kind: Option<Discriminant<Refusal>>) -> bool {
+    let of_keys = [Refusal::NoKey, Refusal::WrongKey, Refusal::NotEncrypted].map(|refusal| discriminant(&refusal));
+    kind.is_some_and(|kind| of_keys.contains(&kind))
 }
 
 fn whole_secs(time: Duration) -> Duration {

@@ -6,7 +6,7 @@
 //! `{"mac":"A4:C1:38:02:83:F4","service_data":{"fcd2":"4002…"},"manufacturer_data":{"0x0499":"05…"},
 //! "local_name":"…","rssi":-60,"key":"…","model":"…"}`
 //!
-//! of which only `mac` has to be there; or the address and the advertisement's bytes as they are on the
+//! of which only `mac` has to be there; or a line of `wharf scan ble --all --json` as it is; or the address and the advertisement's bytes as they are on the
 //! air, in hexadecimal: `A4:C1:38:02:83:F4 0201060a16d2fc4002ca0903bf13`.
 
 use serde_json::{Map, Value as Json, json};
@@ -28,15 +28,15 @@ pub fn explain_with(line: &str, described: &Descriptions) -> Json {
         Err(error) => return json!({ "error": error }),
         Ok(told) => told,
     };
-    let known = Known { key: told.key.as_ref(), model: told.model.as_deref() };
+    let known = Known { key: told.key.as_ref(), model: told.model.as_deref(), ..Known::default() };
     let mut json = Map::new();
     json.insert("mac".into(), told.advert.address.to_string().into());
     match advert::read_with(&told.advert, &known, described) {
         Outcome::NotMine => put_refusal(&mut json, "not_mine", "no format reads it"),
-        Outcome::Refused(refusal) => put_refusal(&mut json, name_of(&refusal), &refusal.to_string()),
+        Outcome::Refused(refusal) => put_refusal(&mut json, refusal.name(), &refusal.to_string()),
         // As a gateway has it, that knows the key.
         Outcome::Heard(frame) if known.key.is_some() && !frame.encrypted && !frame.values.is_empty() => {
-            put_refusal(&mut json, name_of(&Refusal::NotEncrypted), &Refusal::NotEncrypted.to_string());
+            put_refusal(&mut json, Refusal::NotEncrypted.name(), &Refusal::NotEncrypted.to_string());
         }
         Outcome::Heard(frame) => put_frame(&mut json, &frame),
     }
@@ -88,19 +88,6 @@ fn values_of(values: &[Datum]) -> Json {
 }
 
 /// The name of a reason, for programs.
-fn name_of(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::Truncated { .. } => "truncated",
-        Refusal::NoKey => "no_key",
-        Refusal::WrongKey => "wrong_key",
-        Refusal::NotEncrypted => "not_encrypted",
-        Refusal::Replayed { .. } => "replayed",
-        Refusal::Checksum => "checksum",
-        Refusal::Unknown(_) => "unknown",
-        Refusal::Implausible(_) => "implausible",
-    }
-}
-
 /// What stands on a line.
 struct Told {
     advert: Advert,
@@ -126,17 +113,22 @@ fn parse_json(line: &str) -> Result<Told, String> {
     // The error of the reader would quote from the line, and there may be a key in it.
     let json: Json = serde_json::from_str(line).map_err(|error| format!("no JSON: column {}", error.column()))?;
     let text = |key: &str| json[key].as_str().filter(|text| !text.is_empty());
-    let mac = text("mac").ok_or("`mac` is missing: who sent it")?;
+    let mac = text("mac").or(text("address")).ok_or("`mac` is missing: who sent it")?;
     let mut advert = Advert::new(mac.parse::<Address>().map_err(|error| error.to_string())?);
-    for (uuid, data) in json["service_data"].as_object().into_iter().flatten() {
+    // As a scan has it: `service fcd2`, `company 0499`.
+    let scanned = |kind: &'static str| {
+        let data = json["data"].as_object().into_iter().flatten();
+        data.filter_map(move |(key, data)| Some((key.strip_prefix(kind)?.trim_start(), data)))
+    };
+    let listed = |key: &str| json[key].as_object().into_iter().flatten().map(|(id, data)| (id.as_str(), data));
+    for (uuid, data) in listed("service_data").chain(scanned("service ")) {
         let uuid: Uuid = uuid.trim_start_matches("0x").parse().map_err(|error: advert::NoUuid| error.to_string())?;
         advert.service_data.insert(uuid, unhex(data.as_str().unwrap_or_default())?);
     }
-    for (id, data) in json["manufacturer_data"].as_object().into_iter().flatten() {
-        let parsed = match id.strip_prefix("0x") {
-            Some(digits) => u16::from_str_radix(digits, 16).ok(),
-            None => id.parse().ok(),
-        };
+    let hexadecimal = |digits: &str| u16::from_str_radix(digits, 16).ok();
+    let company = |id: &str| id.strip_prefix("0x").map_or_else(|| id.parse().ok(), hexadecimal);
+    let companies = listed("manufacturer_data").map(|(id, data)| (id, company(id), data));
+    for (id, parsed, data) in companies.chain(scanned("company ").map(|(id, data)| (id, hexadecimal(id), data))) {
         let id = parsed.ok_or_else(|| format!("`{id}` is no company: 0x0499, or 1177"))?;
         advert.manufacturer_data.insert(id, unhex(data.as_str().unwrap_or_default())?);
     }
@@ -144,7 +136,7 @@ fn parse_json(line: &str) -> Result<Told, String> {
         let uuid = uuid.trim_start_matches("0x").parse().map_err(|error: advert::NoUuid| error.to_string())?;
         advert.services.push(uuid);
     }
-    advert.name = text("local_name").map(str::to_owned);
+    advert.name = text("local_name").or(text("name")).map(str::to_owned);
     advert.rssi = json["rssi"].as_i64().and_then(|rssi| i16::try_from(rssi).ok());
     let key = text("key").map(str::parse).transpose().map_err(|error: advert::NoKey| error.to_string())?;
     Ok(Told { advert, key, model: text("model").map(str::to_owned) })
@@ -226,6 +218,13 @@ mod tests {
         let json =
             explain(r#"{"mac":"A4:C1:38:02:83:F4","service_data":{"0xfcd2":"4002ca0903bf13"},"local_name":"x"}"#);
         assert_eq!(explain("A4:C1:38:02:83:F4 020106 0a16d2fc4002ca0903bf13 020978 0000"), json);
+    }
+
+    #[test]
+    fn what_a_scan_could_not_read_is_explained_as_it_is() {
+        let scanned = r#"{"address":"A4:C1:38:02:83:F4","name":"x","rssi":-60,"values":{},"why_not":"no format reads it",
+            "data":{"service fcd2":"4002ca0903bf13","company 004c":"10050318"},"count":3}"#;
+        assert_eq!(explain(scanned)["values"]["temperature"]["value"], 25.06);
     }
 
     #[test]

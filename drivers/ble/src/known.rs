@@ -63,7 +63,7 @@ pub enum Verdict {
 impl Memory {
     /// What formats are told of the device: `model` as the site file has it, or else as it said itself.
     pub fn known<'a>(&'a self, key: Option<&'a Key>, model: Option<&'a str>) -> Known<'a> {
-        Known { key, model: model.or(self.model.as_deref()) }
+        Known { key, model: model.or(self.model.as_deref()), ..Known::default() }
     }
 
     /// The model, if it said so.

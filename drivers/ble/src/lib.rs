@@ -8,7 +8,7 @@
 //! - [`gatt`]: devices that are connected to: characteristics read, told of and written.
 //! - [`radio`]: the adapter, by way of BlueZ. `session`: from what it hears to the gateway.
 //! - [`survey`]: looking around without a gateway. [`explain`]: an advertisement written down.
-//! - `memory`: what is kept over a restart.
+//! - `memory`: what is kept over a restart. `names`: which are taken in the whole site.
 
 pub mod advert;
 pub mod config;
@@ -18,6 +18,7 @@ pub mod gatt;
 pub mod heard;
 pub mod known;
 mod memory;
+mod names;
 pub mod radio;
 pub mod roster;
 mod session;
@@ -25,12 +26,16 @@ pub mod survey;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, async_trait};
+use tokio::time::timeout;
+use tracing::warn;
+use wharf_contract::{Driver, DriverError, LinkId, LinkPlan, PointInfo, Port, async_trait};
 
 pub use config::{DeviceSettings, LinkSettings, PointSettings};
 pub use device::LABELS;
+pub use names::Names;
 
 use config::Scan;
 use gatt::crew::Gatt;
@@ -43,6 +48,9 @@ use session::{Ear, Session};
 
 /// The name of the protocol, as the site file spells its section.
 pub const KIND: &str = "ble";
+
+/// How long a session that has ended waits for the disk. A stopping gateway gives its drivers little more.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// One Bluetooth adapter.
 #[derive(Debug)]
@@ -66,7 +74,12 @@ impl Ble {
     /// The driver of one link. All that could be wrong with the settings was found when they were
     /// decoded, and nothing is opened yet.
     pub fn new(name: LinkId, settings: &LinkSettings) -> Self {
-        let roster = Roster::new(settings);
+        Self::beside(name, settings, Names::default())
+    }
+
+    /// The same, where other links have devices of these names: nothing is adopted by one that is taken.
+    pub fn beside(name: LinkId, settings: &LinkSettings, names: Names) -> Self {
+        let roster = Roster::beside(settings, names);
         let targets = target::targets(settings);
         let mut catalogue = roster.catalogue();
         // Where a value is both broadcast and read over a connection, the latter may be asked for.
@@ -112,7 +125,15 @@ impl Ble {
         let mut roster = self.roster.lock().await;
         let recall = async { roster.recall(self.memory.recall(&self.name).await) };
         self.recalled.get_or_init(|| recall).await;
-        Session::new(&mut roster, &self.heard, &self.memory, ear).run(port).await
+        let session = Session::new(&mut roster, &self.heard, &self.memory, ear);
+        let ended = tokio::select! {
+            ended = session.run(port) => ended,
+            never = self.memory.keep_up(&self.name) => match never {},
+        };
+        if timeout(LAST_WRITE, self.memory.keep(&self.name)).await.is_err() {
+            warn!(link = %self.name, waited = ?LAST_WRITE, "the disk does not take what was learnt about the sensors; it is not waited for any longer");
+        }
+        ended
     }
 }
 
@@ -146,6 +167,11 @@ impl Driver for Ble {
         self.catalogue.clone()
     }
 
+    fn plan(&self) -> Option<LinkPlan> {
+        let targets = self.targets.iter().map(Arc::as_ref);
+        gatt::load::explain(targets, self.radio.adapter.as_deref(), &self.gatt.sharing)
+    }
+
     fn heard(&self) -> Option<serde_json::Value> {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).to_json();
         if let Some(state) = &*self.radio_state.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -158,8 +184,8 @@ impl Driver for Ble {
 
     async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
         let (radio, heard) = Radio::start(self.radio.clone()).map_err(DriverError::lost)?;
-        let gatt = Gatt::start(&self.targets, radio.finder(), self.gatt);
-        let ear = Ear { heard, state: radio.state(), gatt };
+        let gatt = Gatt::start(&self.targets, radio.finder(), self.gatt, port);
+        let ear = Ear { heard, state: radio.state(), tally: radio.tally(), gatt };
         let ended = self.listen(ear, port).await;
         radio.stop().await;
         ended

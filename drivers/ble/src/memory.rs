@@ -2,11 +2,13 @@
 //! and the models of those that do not always say it. Without the file nothing is wrong: it is learnt
 //! anew.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use tokio::task::spawn_blocking;
 use tracing::warn;
-use wharf_contract::{LinkId, small_file};
+use wharf_contract::LinkId;
+use wharf_contract::small_file::Keeper;
 
 use crate::advert::Address;
 
@@ -31,32 +33,49 @@ pub(crate) struct Kept {
 
 /// The file, if there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Option<PathBuf>);
+pub(crate) struct Memory {
+    file: Option<Keeper>,
+    /// What is to stand in it, as it was noted last.
+    latest: Mutex<String>,
+}
 
 impl Memory {
     pub(crate) fn in_file(file: PathBuf) -> Self {
-        Self(Some(file))
+        Self { file: Some(Keeper::new(file)), latest: Mutex::default() }
     }
 
     /// What was kept.
     pub(crate) async fn recall(&self, link: &LinkId) -> Vec<Kept> {
-        let Some(file) = self.0.clone() else { return Vec::new() };
-        let text = spawn_blocking(move || small_file::read(&file, LARGEST)).await;
-        let text = text.unwrap_or_else(|error| Err(error.into()));
-        let text = text.unwrap_or_else(|error| {
+        let Some(keeper) = &self.file else { return Vec::new() };
+        let text = keeper.read(LARGEST).await.unwrap_or_else(|error| {
             warn!(%link, %error, "what was learnt about the sensors cannot be read; it is learnt anew");
             String::new()
         });
         parse(&text)
     }
 
-    /// Keeps this instead.
-    pub(crate) async fn keep(&self, link: &LinkId, kept: &[Kept]) {
-        let Some(file) = self.0.clone() else { return };
-        let text = render(kept);
-        let written = spawn_blocking(move || small_file::replace(&file, &text)).await;
-        let written = written.unwrap_or_else(|error| Err(error.into()));
-        if let Err(error) = written {
+    /// Notes what is to be kept instead. The file is written beside the session, by [`keep_up`](Self::keep_up).
+    pub(crate) fn note(&self, kept: &[Kept]) {
+        if let Some(keeper) = &self.file {
+            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = render(kept);
+            keeper.note();
+        }
+    }
+
+    /// Writes the file for as long as a session runs.
+    pub(crate) async fn keep_up(&self, link: &LinkId) -> Infallible {
+        let Some(keeper) = &self.file else { return std::future::pending().await };
+        loop {
+            keeper.noted().await;
+            self.keep(link).await;
+        }
+    }
+
+    /// Writes the file if something was noted, and waits for a write under way.
+    pub(crate) async fn keep(&self, link: &LinkId) {
+        let Some(keeper) = &self.file else { return };
+        let text = || self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Err(error) = keeper.keep(text).await {
             warn!(%link, %error, "what was learnt about the sensors cannot be kept over a restart");
         }
     }
@@ -115,7 +134,9 @@ mod tests {
             kept("A4:C1:38:56:53:85", None, true, None),
         ];
         assert_eq!(Memory::in_file(file.clone()).recall(&"hall".into()).await, []);
-        Memory::in_file(file.clone()).keep(&"hall".into(), &all).await;
+        let memory = Memory::in_file(file.clone());
+        memory.note(&all);
+        memory.keep(&"hall".into()).await;
         assert_eq!(Memory::in_file(file).recall(&"hall".into()).await, all);
     }
 

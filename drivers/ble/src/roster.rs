@@ -1,6 +1,6 @@
 //! The devices of one link: those of the site file, and those it adopted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
@@ -8,11 +8,12 @@ use tracing::{info, warn};
 use wharf_contract::settings::Name;
 use wharf_contract::{DeviceId, Event, PointInfo, Value};
 
-use crate::advert::{self, Address, Advert, Descriptions, Frame, Key, Known, Outcome};
-use crate::config::{AdoptSettings, LinkSettings, Unknown, description};
-use crate::device::{Device, Word};
+use crate::advert::{self, Address, Advert, Descriptions, Frame, Key, Known, Medium, Outcome};
+use crate::config::{AdoptSettings, Implausible, LinkSettings, Unknown, description};
+use crate::device::{Device, Unused, Word};
 use crate::known::{self, Verdict};
 use crate::memory::Kept;
+use crate::names::Names;
 
 /// The longest name of a model that is remembered.
 const LONGEST_MODEL: usize = 64;
@@ -22,7 +23,7 @@ const LONGEST_MODEL: usize = 64;
 pub struct Roster {
     devices: HashMap<Address, Member>,
     rules: Vec<Rule>,
-    names: HashSet<String>,
+    names: Names,
     publish_unknown: bool,
     /// Sensors that are described by data.
     descriptions: Descriptions,
@@ -34,6 +35,10 @@ pub struct Roster {
 struct Member {
     device: Device,
     key: Option<Key>,
+    /// What is in its tank, as the site file has it.
+    medium: Option<Medium>,
+    /// Whether its values are told even if no sensor can have measured them.
+    unlimited: bool,
     /// The model, as the site file has it.
     listed_model: Option<String>,
     /// The model, as it said itself at some time.
@@ -42,6 +47,24 @@ struct Member {
     rule: Option<usize>,
     /// What it has said before.
     past: known::Memory,
+}
+
+/// What was made of an advertisement.
+#[derive(Clone, Debug)]
+pub struct Hearing {
+    /// By its format.
+    pub outcome: Outcome,
+    /// The device it is of.
+    pub device: Option<DeviceId>,
+    /// What of it is not used, if it is of a device.
+    pub unused: Option<Unused>,
+}
+
+impl Hearing {
+    /// Of nobody who is known here.
+    fn stranger(outcome: Outcome) -> Self {
+        Self { outcome, device: None, unused: None }
+    }
 }
 
 /// A rule of adoption.
@@ -56,10 +79,21 @@ struct Rule {
 impl Roster {
     /// The devices of the site file. Nothing is adopted by a name that one of them has.
     pub fn new(settings: &LinkSettings) -> Self {
+        Self::beside(settings, Names::default())
+    }
+
+    /// The same, where other links have devices of these names, and adopt some, too.
+    pub fn beside(settings: &LinkSettings, names: Names) -> Self {
+        for (name, _) in settings.devices.iter() {
+            // Those of the site file are told apart when it is read.
+            let _ = names.claim(name.as_str());
+        }
         let member = |(name, device): (&Name, &crate::config::DeviceSettings)| {
             let member = Member {
                 device: Device::listed(DeviceId::from(name), device),
                 key: device.key.as_ref().map(|key| key.0.clone()),
+                medium: device.medium,
+                unlimited: device.implausible == Implausible::Publish,
                 listed_model: device.model.clone(),
                 model: None,
                 rule: None,
@@ -71,7 +105,7 @@ impl Roster {
         Self {
             devices: settings.devices.iter().map(member).collect(),
             rules: settings.adopt.iter().map(rule).collect(),
-            names: settings.devices.iter().map(|(name, _)| name.to_string()).collect(),
+            names,
             publish_unknown: settings.unknown == Unknown::Publish,
             descriptions: description::compile(&settings.descriptions),
             learnt: false,
@@ -115,8 +149,7 @@ impl Roster {
         Some(kept)
     }
 
-    /// An advertisement was heard. What is to be told of it is added to `events`. Returns what was made
-    /// of it, and the device it is of. `told`: the model that a stranger said it was before.
+    /// An advertisement was heard. What is to be told of it is added to `events`. `told`: the model that a stranger said it was before.
     pub fn hear(
         &mut self,
         advert: &Advert,
@@ -124,27 +157,31 @@ impl Roster {
         at: SystemTime,
         now: Instant,
         events: &mut Vec<Event>,
-    ) -> (Outcome, Option<DeviceId>) {
+    ) -> Hearing {
         if !self.devices.contains_key(&advert.address) {
-            let outcome = advert::read_with(advert, &Known { key: None, model: told }, &self.descriptions);
-            let Outcome::Heard(frame) = &outcome else { return (outcome, None) };
-            let Some(rule) = self.rule_for(advert, told, frame) else { return (outcome, None) };
+            let outcome = advert::read_with(advert, &Known { model: told, ..Known::default() }, &self.descriptions);
+            let Outcome::Heard(frame) = &outcome else { return Hearing::stranger(outcome) };
+            let Some(rule) = self.rule_for(advert, told, frame) else { return Hearing::stranger(outcome) };
             let model = frame.model.as_deref().or(told).unwrap_or(frame.format);
             self.adopt(rule, advert.address, Some(model.chars().take(LONGEST_MODEL).collect()));
         }
         let publish = self.publish_unknown;
-        let Some(member) = self.devices.get_mut(&advert.address) else { return (Outcome::NotMine, None) };
+        let Some(member) = self.devices.get_mut(&advert.address) else { return Hearing::stranger(Outcome::NotMine) };
         let model = member.listed_model.as_deref().or(member.past.model()).or(member.model.as_deref());
-        let outcome = advert::read_with(advert, &Known { key: member.key.as_ref(), model }, &self.descriptions);
+        let known = Known { key: member.key.as_ref(), model, medium: member.medium, unlimited: member.unlimited };
+        let outcome = advert::read_with(advert, &known, &self.descriptions);
+        if member.device.is_missed(now) {
+            member.past.came_back();
+        }
         let verdict = member.past.judge(outcome.clone(), member.key.is_some(), now.into_std());
         let word = match verdict {
             Verdict::NotMine if publish => Word::bytes(advert),
             verdict => Word::Said(verdict),
         };
         let slept = member.device.is_on_event_only();
-        member.device.hear(advert, &word, at, now, events);
+        let unused = member.device.hear(advert, &word, at, now, events);
         self.learnt |= member.learn() || slept != member.device.is_on_event_only();
-        (outcome, Some(member.device.name.clone()))
+        Hearing { outcome, device: Some(member.device.name.clone()), unused }
     }
 
     /// Tells what is due. To be called about once a second while the radio listens.
@@ -173,6 +210,11 @@ impl Roster {
     pub fn last(&self, device: &DeviceId, point: &str) -> Option<&Value> {
         let member = self.devices.values().find(|member| member.device.name == *device)?;
         member.device.last(point).filter(|_| member.device.is_alive())
+    }
+
+    /// The names of all devices there are.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &DeviceId> {
+        self.devices.values().map(|member| &member.device.name)
     }
 
     /// How many devices there are.
@@ -205,9 +247,9 @@ impl Roster {
             return;
         }
         let name = rule.settings.name.render(address, model.as_deref().unwrap_or_default());
-        if self.devices.contains_key(&address) || !self.names.insert(name.clone()) {
+        if self.devices.contains_key(&address) || !self.names.claim(&name) {
             if !std::mem::replace(&mut rule.overfull, true) {
-                warn!(model = %pattern, %address, name, "not adopted: there is a device of that name already");
+                warn!(model = %pattern, %address, name, "not adopted: there is a device of that name already, on this link or another");
             }
             return;
         }
@@ -215,7 +257,16 @@ impl Roster {
         rule.adopted += 1;
         let device = Device::adopted(DeviceId::from(name), address, &rule.settings);
         let past = known::Memory::default();
-        let member = Member { device, key: None, listed_model: None, model, rule: Some(index), past };
+        let member = Member {
+            device,
+            key: None,
+            medium: None,
+            unlimited: false,
+            listed_model: None,
+            model,
+            rule: Some(index),
+            past,
+        };
         self.devices.insert(address, member);
         self.learnt = true;
     }

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, warn};
 use wharf_contract::{Action, Command, CommandError, Done, DriverError, Event, Health, Port};
 
+use crate::device::Unused;
 use crate::gatt::crew::Gatt;
 use crate::heard;
 use crate::memory::Memory;
-use crate::radio::{Heard, RadioState};
-use crate::roster::Roster;
+use crate::radio::{Counters, Heard, RadioState, Tally};
+use crate::roster::{Hearing, Roster};
 
 /// How often devices are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How often what was learnt is kept at most.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How long after a trouble of the link was logged the same is not logged again.
+const LOG_AGAIN: Duration = Duration::from_secs(600);
+
 /// What is said to those who ask a sensor that cannot be asked.
 const AS_LAST_HEARD: &str = "as it was last heard: a sensor that broadcasts cannot be asked";
 
@@ -34,6 +39,7 @@ const AS_LAST_HEARD: &str = "as it was last heard: a sensor that broadcasts cann
 pub(crate) struct Ear {
     pub(crate) heard: mpsc::Receiver<Heard>,
     pub(crate) state: watch::Receiver<RadioState>,
+    pub(crate) tally: Arc<Tally>,
     /// The devices that are connected to, if there are any.
     pub(crate) gatt: Option<Gatt>,
 }
@@ -50,6 +56,10 @@ pub(crate) struct Session<'a> {
     /// Whether that was told of the devices.
     deaf_told: bool,
     kept: Instant,
+    /// What the radio had counted when that was passed on last.
+    counted: Counters,
+    /// Which trouble of the link was logged last, and when.
+    logged: Option<(String, Instant)>,
 }
 
 impl<'a> Session<'a> {
@@ -60,7 +70,8 @@ impl<'a> Session<'a> {
         ear: Ear,
     ) -> Self {
         let now = Instant::now();
-        Self { roster, table, memory, ear, deaf: Some(now), deaf_told: false, kept: now }
+        let (deaf, counted) = (Some(now), Counters::default());
+        Self { roster, table, memory, ear, deaf, deaf_told: false, kept: now, counted, logged: None }
     }
 
     /// Listens until the port asks to stop or the radio ends.
@@ -73,10 +84,12 @@ impl<'a> Session<'a> {
         let mut events = Vec::new();
         self.roster.deaf(&reason, &mut events);
         emit(events, port).await;
+        // Before connections are ended: that may take longer than a stopping gateway waits.
+        self.keep();
+        self.count(port);
         if let Some(gatt) = self.ear.gatt.take() {
             gatt.stop(port).await;
         }
-        self.keep(port).await;
         ended
     }
 
@@ -84,6 +97,7 @@ impl<'a> Session<'a> {
         let stop = port.stop();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.roster.names().for_each(|device| drop(port.expect(device)));
         self.state_is_news(port).await;
         loop {
             tokio::select! {
@@ -108,16 +122,21 @@ impl<'a> Session<'a> {
 
     async fn hear(&mut self, Heard { advert, at }: Heard, port: &Port) {
         let (now, mut events) = (Instant::now(), Vec::new());
-        {
+        let Hearing { device, unused, .. } = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let told = table.model(advert.address);
-            let (outcome, device) = self.roster.hear(&advert, told, at, now, &mut events);
-            table.note(&advert, &outcome, device.as_ref(), at, now);
+            let hearing = self.roster.hear(&advert, told, at, now, &mut events);
+            table.note(&advert, &hearing.outcome, hearing.device.as_ref(), at, now);
+            hearing
+        };
+        if let (Some(device), Some(Unused { reason, words })) = (device, unused) {
+            port.refused(&device, reason, words.as_deref());
         }
         emit(events, port).await;
     }
 
     async fn tick(&mut self, port: &Port) {
+        self.count(port);
         let (now, mut events) = (Instant::now(), Vec::new());
         match self.deaf {
             None => self.roster.tick(now, &mut events),
@@ -130,13 +149,17 @@ impl<'a> Session<'a> {
         }
         emit(events, port).await;
         if now >= self.kept + KEEP_EVERY {
-            self.keep(port).await;
+            self.keep();
         }
     }
 
     async fn state_is_news(&mut self, port: &Port) {
         let state = self.ear.state.borrow_and_update().clone();
-        port.report(health(&state));
+        let health = health(&state);
+        if let Health::Offline(reason) = &health {
+            self.log_trouble(reason, port);
+        }
+        port.report(health);
         if !state.is_listening() {
             self.deaf.get_or_insert_with(Instant::now);
             return;
@@ -147,6 +170,16 @@ impl<'a> Session<'a> {
             self.roster.excuse(Instant::now(), &mut events);
             emit(events, port).await;
         }
+    }
+
+    /// The radio mends itself, and a session lasts: so it is here that a log hears of its troubles.
+    fn log_trouble(&mut self, reason: &str, port: &Port) {
+        let (now, link) = (Instant::now(), port.link());
+        if self.logged.as_ref().is_some_and(|(before, at)| before == reason && now < *at + LOG_AGAIN) {
+            return debug!(%link, reason, "link down");
+        }
+        warn!(%link, reason, "link down");
+        self.logged = Some((reason.to_owned(), now));
     }
 
     fn obey(&self, command: Command) {
@@ -167,10 +200,20 @@ impl<'a> Session<'a> {
         command.answer(answer);
     }
 
-    async fn keep(&mut self, port: &Port) {
+    /// Passes on what the radio has counted since the last time. Its own counts begin with each session.
+    fn count(&mut self, port: &Port) {
+        let (counts, now) = (port.counts(), self.ear.tally.read());
+        for ((what, now), (_, before)) in now.named().into_iter().zip(self.counted.named()) {
+            counts.add(what, now.saturating_sub(before));
+        }
+        self.counted = now;
+    }
+
+    /// Has what was learnt kept. The disk is waited for elsewhere.
+    fn keep(&mut self) {
         self.kept = Instant::now();
         if let Some(kept) = self.roster.take_news() {
-            self.memory.keep(port.link(), &kept).await;
+            self.memory.note(&kept);
         }
     }
 }

@@ -43,8 +43,8 @@ impl Survey {
                 Ok(Some(Heard { advert, at })) => {
                     let now = Instant::now();
                     let told = self.table.model(advert.address);
-                    let (outcome, device) = self.roster.hear(&advert, told, at, now, &mut Vec::new());
-                    self.table.note(&advert, &outcome, device.as_ref(), at, now);
+                    let hearing = self.roster.hear(&advert, told, at, now, &mut Vec::new());
+                    self.table.note(&advert, &hearing.outcome, hearing.device.as_ref(), at, now);
                 }
                 Ok(None) => return false,
                 Err(_) => return true,

@@ -120,7 +120,7 @@ fn nothing_on_the_air_can_stop_the_reader() {
     let checked = runner().run(&one, |(which, changes, has_key)| {
         let (mut advert, key) = pick(&recorded, &which).clone();
         changes.iter().for_each(|change| change.apply(&mut advert));
-        let known = Known { key: key.as_ref().filter(|_| has_key), model: None };
+        let known = Known { key: key.as_ref().filter(|_| has_key), ..Known::default() };
         let outcome = advert::read(&advert, &known);
         prop_assert_eq!(&outcome, &advert::read(&advert, &known), "it remembers something");
         if let Outcome::Heard(frame) = &outcome {
@@ -140,7 +140,7 @@ fn nothing_on_the_air_can_stop_the_reader() {
     let (mut memory, mut now) = (Memory::default(), Instant::now());
     for (advert, key) in recorded.iter().flatten() {
         now += Duration::from_millis(700);
-        let known = Known { key: key.as_ref(), model: None };
+        let known = Known { key: key.as_ref(), ..Known::default() };
         memory.judge(advert::read(advert, &known), key.is_some(), now);
     }
 }

@@ -7,30 +7,15 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::site::Site;
+use lab::site::{Site, hurried};
 use lab::{Bluez, PATIENCE, brisk, with_bluez};
 use serde_json::json;
 use tokio::time::Instant;
-use wharf_ble::gatt::{Settings, Sharing, Waits};
+use wharf_ble::gatt::{Settings, Waits};
+use wharf_contract::port::Outcome;
 use wharf_contract::{Action, CommandError, Event, Value};
 
-/// The driver, with waits that are short.
 fn start(link: &serde_json::Value) -> Site {
-    let hurried = |settings: Settings| Settings {
-        sharing: Sharing {
-            turn: Duration::from_millis(500),
-            back_off: Duration::from_millis(300),
-            back_off_most: Duration::from_secs(2),
-            look_again: Duration::from_millis(100),
-            ..settings.sharing
-        },
-        waits: Waits {
-            connect: Duration::from_secs(2),
-            exchange: Duration::from_secs(1),
-            disconnect: Duration::from_secs(2),
-        },
-        grace: Duration::from_secs(1),
-    };
     Site::start(link, brisk().timeouts, hurried)
 }
 
@@ -185,6 +170,26 @@ fn a_link_that_is_cut_is_made_again_and_the_device_is_not_said_to_be_gone() {
 }
 
 #[test]
+fn what_a_device_is_asked_and_its_connections_are_counted() {
+    with_bluez(&["gattsensor"], async |mut bluez| {
+        bluez.tell(SET);
+        bluez.tell(r#"{"fail":"Connect","error":"org.bluez.Error.Failed","message":"no luck","count":1}"#);
+        let mut site = start(&one_probe());
+        site.device("probe", true).await;
+        site.value("probe", "setpoint").await;
+        let (answered, connections) = site.counted("probe", Outcome::Answered, "connections");
+        assert!(answered >= 3, "told to tell, and read twice: {answered}");
+        assert_eq!(connections, Some(1));
+        assert_eq!(site.counted("probe", Outcome::Silent, "connections_broken"), (0, Some(1)));
+        bluez.tell(r#"{"hang":"ReadValue","count":1}"#);
+        let read = site.command("probe", "setpoint", Action::Read, PATIENCE).await;
+        assert!(read.is_err(), "{read:?}");
+        assert_eq!(site.counted("probe", Outcome::Silent, "heard").0, 1);
+        site.stop().await;
+    });
+}
+
+#[test]
 fn a_device_that_cannot_be_connected_to_is_said_to_be_gone_and_commands_are_answered_at_once() {
     with_bluez(&["gattsensor", "counter"], async |mut bluez| {
         bluez.tell(SET);
@@ -317,5 +322,24 @@ fn connections_come_back_with_the_daemon() {
         bluez.tell(r#"{"notify":"gattsensor","char":"2a6e","value":"0100"}"#);
         while site.value("probe", "temperature").await != Value::Float(0.01) {}
         site.stop().await;
+    });
+}
+
+#[test]
+fn a_gateway_that_stops_hears_of_it_before_the_daemon_has_ended_the_connection() {
+    with_bluez(&["gattsensor"], async |mut bluez| {
+        bluez.tell(SET);
+        let patient = |settings: Settings| Settings {
+            waits: Waits { disconnect: Duration::from_secs(40), ..settings.waits },
+            ..settings
+        };
+        let mut site = Site::start(&one_probe(), brisk().timeouts, patient);
+        site.device("probe", true).await;
+        site.value("probe", "setpoint").await;
+        bluez.tell(r#"{"hang":"Disconnect"}"#);
+        let begin = Instant::now();
+        site.begin_to_stop();
+        assert_eq!(site.device("probe", false).await, "the gateway is stopping");
+        assert!(begin.elapsed() < Duration::from_secs(20), "that long after the connection");
     });
 }

@@ -141,7 +141,7 @@ fn an_adapter_may_be_pulled_out_and_come_back_even_under_another_name() {
         for name in ["hci0", "hci1"] {
             bluez.tell(r#"{"adapter":"remove"}"#);
             let gone = listening.is(|state| matches!(state, RadioState::Gone { .. })).await;
-            assert!(gone.to_string().ends_with(" is gone"), "{gone}");
+            assert!(gone.to_string().ends_with(" is not there"), "{gone}");
             bluez.tell(&format!(r#"{{"adapter":"add","name":"{name}"}}"#));
             listening.forget();
             listening.hears(counting).await;
@@ -186,6 +186,24 @@ fn calls_that_are_never_answered_are_given_up() {
             listening.hears(counting).await;
             listening.radio.stop().await;
         }
+    });
+}
+
+#[test]
+fn a_daemon_that_hangs_is_called_so_and_listened_with_as_soon_as_it_answers() {
+    with_bluez(&["counter"], async |mut bluez| {
+        let mut settings = unwatched();
+        settings.timeouts.call = Duration::from_secs(1);
+        let mut listening = Listening::start(settings);
+        listening.hears(counting).await;
+        bluez.tell(r#"{"hang":"GetManagedObjects","count":4}"#);
+        bluez.tell(r#"{"restart":0.5}"#);
+        let hung = listening.is(|state| matches!(state, RadioState::Unanswered { .. })).await;
+        assert_eq!(hung.to_string(), "bluetoothd runs and cannot be used: bluetoothd did not answer in time");
+        listening.forget();
+        listening.hears(counting).await;
+        listening.is(|state| *state == RadioState::Scanning).await;
+        listening.radio.stop().await;
     });
 }
 
@@ -249,6 +267,24 @@ fn ten_thousand_devices_passing_by_take_no_more_room_than_two_thousand() {
         listening.hears(counting).await;
         let grown = resident().saturating_sub(before);
         assert!(grown < 30_000, "{grown} kB more");
+        listening.radio.stop().await;
+    });
+}
+
+#[test]
+fn more_than_can_be_looked_at_is_thrown_away_before_it_takes_room() {
+    with_bluez(&[], async |mut bluez| {
+        let mut listening = Listening::start(unwatched());
+        listening.is(RadioState::is_listening).await;
+        bluez.tell(r#"{"burst":"counter","count":1000}"#);
+        listening.forget();
+        assert_eq!(listening.counts(|counters| counters.heard >= 900).await.overruns, 0, "a burst is no flood");
+        bluez.tell(r#"{"burst":"counter","count":20000}"#);
+        let counters = listening.counts(|counters| counters.overruns == 1 && counters.connections == 2).await;
+        assert!(counters.heard < 20_000, "{counters:?}");
+        bluez.tell(r#"{"on":"counter"}"#);
+        listening.forget();
+        listening.hears(counting).await;
         listening.radio.stop().await;
     });
 }

@@ -130,7 +130,8 @@ fn hear(row: &Json, before: &mut Before) -> Outcome {
     let key: Option<Key> = row["bindkey"].as_str().map(|text| text.parse().unwrap());
     let hint = row["model_hint"].as_str();
     let model = before.model.clone();
-    let outcome = advert::read(&advert, &Known { key: key.as_ref(), model: model.as_deref().or(hint) });
+    let outcome =
+        advert::read(&advert, &Known { key: key.as_ref(), model: model.as_deref().or(hint), ..Known::default() });
     // What happened a moment ago is no longer true; what was measured is.
     let events: Vec<_> =
         advert::quantity::ALL.iter().filter(|quantity| quantity.kind == Kind::Event).map(|event| event.name).collect();

@@ -1,5 +1,6 @@
 //! A driver's whole world: events out, commands in, health, and the request to stop.
 
+mod counts;
 mod devices;
 mod handover;
 mod traffic;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Command, CommandError, DeviceId, LinkId, Reading};
+pub use counts::Counts;
 pub use devices::{Device, Devices, Presence, Sight};
 use handover::Handover;
 pub use handover::{DEVICES_KEPT, LateNews, Overrun, Overruns, PATIENCE};
@@ -93,6 +95,7 @@ pub struct Port {
     commands: mpsc::Receiver<Command>,
     health: watch::Sender<Health>,
     traffic: Traffic,
+    counts: Counts,
     devices: Devices,
     stop: CancellationToken,
 }
@@ -108,6 +111,8 @@ pub struct PortEnd {
     pub overruns: Overruns,
     /// What the driver asks on its link, and what comes of it.
     pub traffic: Traffic,
+    /// What else the driver counts.
+    pub counts: Counts,
     /// What the driver has said of each of its devices.
     pub devices: Devices,
 }
@@ -119,15 +124,16 @@ impl Port {
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (health, health_seen) = watch::channel(Health::Connecting);
         let handover = Handover::new(link, events);
-        let (traffic, devices, overruns) = (Traffic::default(), Devices::default(), handover.overruns());
+        let (traffic, counts, devices) = (Traffic::default(), Counts::default(), Devices::default());
         let end = PortEnd {
             commands: command_sender,
             health: health_seen,
-            overruns,
+            overruns: handover.overruns(),
             traffic: traffic.clone(),
+            counts: counts.clone(),
             devices: devices.clone(),
         };
-        (Self { handover, commands, health, traffic, devices, stop }, end)
+        (Self { handover, commands, health, traffic, counts, devices, stop }, end)
     }
 
     /// The link this port belongs to.
@@ -212,6 +218,17 @@ impl Port {
     /// the session.
     pub fn expect(&self, device: &DeviceId) -> Traffic {
         self.devices.expect(device)
+    }
+
+    /// Where the driver counts what else there is to count. It outlives the session.
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
+    }
+
+    /// Something of a device came and was not used: for a reason that has a name, and in words where
+    /// there is more to say.
+    pub fn refused(&self, device: &DeviceId, reason: &'static str, words: Option<&str>) {
+        self.devices.refused(device, reason, words);
     }
 
     /// The request to stop: `port.stop().cancelled().await`.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracing::warn;
+use wharf_contract::small_file::Keeper;
 
 use crate::link::{Link, Point};
-use crate::small_file::{self, Writer};
 use crate::value::counter::Counter;
 
 /// How soon it is kept that a counter went around.
@@ -27,23 +27,23 @@ const LARGEST: u64 = 8 << 20;
 /// Where the counters are kept, if anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    file: Option<Writer>,
+    file: Option<Keeper>,
     recalled: AtomicBool,
 }
 
 impl Counters {
     /// Counters that outlive the process.
     pub(crate) fn in_file(file: PathBuf) -> Self {
-        Self { file: Some(Writer::new(file)), ..Self::default() }
+        Self { file: Some(Keeper::new(file)), ..Self::default() }
     }
 
     /// Gives the counters what the file knows of them; before the first session only.
     pub(crate) async fn recall(&self, link: &Link) {
-        let Some(writer) = &self.file else { return };
+        let Some(keeper) = &self.file else { return };
         if self.recalled.swap(true, Ordering::Relaxed) {
             return;
         }
-        match small_file::read(writer.file().to_owned(), LARGEST).await {
+        match keeper.read(LARGEST).await {
             Ok(text) => restore(&text, link),
             Err(error) => warn!(link = %link.name, %error, "what the counters counted before cannot be read"),
         }
@@ -65,8 +65,8 @@ impl Counters {
     /// Keeps the counters as they are now.
     pub(crate) async fn keep(&self, link: &Link) {
         let was_read = || counters(link).any(|(_, point)| point.memory.get().last.is_some());
-        let Some(writer) = self.file.as_ref().filter(|_| was_read()) else { return };
-        if let Err(error) = writer.replace(|| render(link, true)).await {
+        let Some(keeper) = self.file.as_ref().filter(|_| was_read()) else { return };
+        if let Err(error) = keeper.replace(|| render(link, true)).await {
             warn!(link = %link.name, %error, "what the counters counted cannot be kept over a restart");
         }
     }

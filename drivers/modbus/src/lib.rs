@@ -15,7 +15,7 @@
 //! 4. `line` asks one thing and gets its answer: `pdu` knows what requests and answers look like, `wire`
 //!    carries them over each transport. `value` knows what the bits mean.
 //! 5. `counters` keeps over a restart what counters have lost by beginning anew; it and `memory` store that
-//!    in a `small_file` each.
+//!    in a small file each.
 //!
 //! [`commission`] is the link in a person's hand: read, write, scan and probe.
 //!
@@ -36,7 +36,6 @@ mod pdu;
 mod plan;
 mod schedule;
 mod session;
-mod small_file;
 mod tell;
 mod told;
 mod value;

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Notify;
 use tracing::{info, warn};
+use wharf_contract::small_file::{self, Keeper};
 
 use crate::link::Link;
 use crate::plan::cost::Gauge;
 use crate::plan::holes::{self, Holes};
-use crate::small_file::{self, Writer};
 
 /// The largest file that is read. A link of 200 devices with all the holes they may have is smaller.
 const LARGEST: u64 = 4 << 20;
@@ -24,11 +23,8 @@ const NAMED: usize = 12;
 /// What a link has learnt.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    file: Option<Writer>,
+    file: Option<Keeper>,
     kept: Mutex<Option<Kept>>,
-    /// Whether the file has not been told yet what was learnt last; and the bell for whoever writes it.
-    is_news: AtomicBool,
-    news: Notify,
     /// Whether the last session has said of all its devices that they are away.
     took_leave: AtomicBool,
 }
@@ -44,7 +40,7 @@ pub(crate) struct Kept {
 impl Memory {
     /// A memory that outlives the process.
     pub(crate) fn in_file(file: PathBuf) -> Self {
-        Self { file: Some(Writer::new(file)), ..Self::default() }
+        Self { file: Some(Keeper::new(file)), ..Self::default() }
     }
 
     /// Whether the session before ended with a word on its devices. If it panicked it did not, and of the
@@ -64,7 +60,7 @@ impl Memory {
             return kept;
         }
         let text = match &self.file {
-            Some(writer) => small_file::read(writer.file().to_owned(), LARGEST).await,
+            Some(keeper) => keeper.read(LARGEST).await,
             None => Ok(String::new()),
         };
         let text = text.unwrap_or_else(|error| {
@@ -98,7 +94,7 @@ impl Memory {
     }
 
     fn file(&self) -> Option<&Path> {
-        self.file.as_ref().map(Writer::file)
+        self.file.as_ref().map(Keeper::file)
     }
 
     /// How a person has it forget what was refused.
@@ -112,8 +108,7 @@ impl Memory {
         if let Some(kept) = &*self.kept() {
             return kept.holes.clone();
         }
-        let text =
-            self.file().and_then(|file| wharf_contract::small_file::read(file, LARGEST).ok()).unwrap_or_default();
+        let text = self.file().and_then(|file| small_file::look(file, LARGEST).ok()).unwrap_or_default();
         holes::parse(&text, &link.devices, seconds_now())
     }
 
@@ -129,30 +124,28 @@ impl Memory {
         if let Some(kept) = &mut *self.kept() {
             kept.holes = holes;
         }
-        self.is_news.store(true, Ordering::Release);
-        self.news.notify_one();
+        if let Some(keeper) = &self.file {
+            keeper.note();
+        }
     }
 
-    /// Writes the file for as long as a session runs. What is learnt while a write lasts waits for its end,
-    /// and the latest state wins.
+    /// Writes the file for as long as a session runs.
     pub(crate) async fn keep_up(&self, link: &Link) -> Infallible {
+        let Some(keeper) = &self.file else { return std::future::pending().await };
         loop {
             self.keep(link).await;
-            self.news.notified().await;
+            keeper.noted().await;
         }
     }
 
     /// Writes the file if there is news, and waits for a write under way.
     pub(crate) async fn keep(&self, link: &Link) {
-        let Some(writer) = &self.file else { return };
+        let Some(keeper) = &self.file else { return };
         let text = || {
-            self.is_news.store(false, Ordering::Release);
             let holes = self.kept().as_ref().map(|kept| kept.holes.clone()).unwrap_or_default();
             holes::render(link.devices.iter().zip(&holes))
         };
-        let is_news = self.is_news.load(Ordering::Acquire);
-        let written = if is_news { writer.replace(text).await } else { writer.settle().await };
-        if let Err(error) = written {
+        if let Err(error) = keeper.keep(text).await {
             warn!(link = %link.name, %error, "what was learnt about the devices cannot be kept over a restart");
         }
     }

@@ -132,6 +132,7 @@ pub const VALUES: &[Type] = &[
     bare(33, "ir_receive", Kind::Text),
     bare(34, "flow", Kind::Number),
     with(35, "volume", Kind::Number, "m³"),
+    // 1 is locked (serial API 2.x). It stays so: the same payload goes both ways and in classic topics.
     bare(36, "lock_status", Kind::Switch),
     bare(37, "level", Kind::Number),
     with(38, "voltage", Kind::Number, "V"),

@@ -1,6 +1,7 @@
 //! What Bluetooth needs: the bus, the daemon, an adapter that is allowed to send, and a way to all of
 //! them out of a container.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -39,6 +40,8 @@ impl Wanted {
 struct Machine {
     /// Whether this is a container.
     contained: bool,
+    /// The number of the user that this runs as.
+    user: u32,
     /// The adapters that the kernel has.
     kernel: Vec<String>,
     /// Whether software, or a switch, keeps Bluetooth from sending.
@@ -74,6 +77,7 @@ impl Machine {
         let blocked = |how: &str| switches.iter().any(|switch| is(switch, "type", "bluetooth") && is(switch, how, "1"));
         Self {
             contained: [".dockerenv", "run/.containerenv"].iter().any(|file| root.join(file).exists()),
+            user: fs::metadata("/proc/self").map_or(0, |own| own.uid()),
             kernel,
             blocked: (blocked("soft"), blocked("hard")),
             version: DAEMONS.iter().find_map(|daemon| version(Path::new(daemon))),
@@ -103,6 +107,20 @@ fn judge(machine: &Machine, wanted: &[Wanted]) -> Vec<Finding> {
             findings.push(Finding::ill("D-Bus", format!("no way to {bus}: {words}"), fix));
             &[][..]
         }
+        Look::Mute => {
+            let fix = if contained {
+                format!(
+                    "the bus has to know the user: on the host `sudo useradd --system --uid {0} wharf`, or another name; \
+                     where user {0} is known there: sudo systemctl restart dbus",
+                    machine.user
+                )
+            } else {
+                "sudo systemctl restart dbus, or restart the machine".to_owned()
+            };
+            let found = format!("{bus} takes the connection of user {} and answers nothing", machine.user);
+            findings.push(Finding::ill("D-Bus", found, fix));
+            &[][..]
+        }
         Look::NoDaemon => {
             findings.push(Finding::well("D-Bus", bus));
             let fix = "sudo apt install bluez && sudo systemctl enable --now bluetooth";
@@ -113,8 +131,8 @@ fn judge(machine: &Machine, wanted: &[Wanted]) -> Vec<Finding> {
         Look::Refused(words) => {
             findings.push(Finding::well("D-Bus", bus));
             let fix = if contained {
-                "start the container with --security-opt apparmor=unconfined, and as a user that the host's \
-                 /etc/dbus-1/system.d/bluetooth.conf allows"
+                "start the container with --group-add and the number of the host's group that may use Bluetooth \
+                 (`getent group bluetooth`); where AppArmor guards containers, with --security-opt apparmor=unconfined too"
             } else {
                 "sudo usermod -aG bluetooth wharf, for the user that wharf runs as; then start it again"
             };
@@ -205,7 +223,14 @@ mod tests {
     }
 
     fn machine(bus: Look) -> Machine {
-        Machine { contained: false, kernel: vec!["hci0".into()], blocked: (false, false), version: None, bus }
+        Machine {
+            contained: false,
+            user: 65532,
+            kernel: vec!["hci0".into()],
+            blocked: (false, false),
+            version: None,
+            bus,
+        }
     }
 
     /// What is not well, with what mends it.
@@ -229,6 +254,9 @@ mod tests {
         };
         assert!(fix(Look::NoBus("x".into()), false).contains("install dbus"));
         assert!(fix(Look::NoBus("x".into()), true).contains("-v /run/dbus"));
+        assert!(fix(Look::Mute, true).contains("useradd --system --uid 65532"));
+        assert!(fix(Look::Mute, false).contains("restart dbus"));
+        assert!(fix(Look::Refused("x".into()), true).contains("--group-add"));
         assert!(fix(Look::NoDaemon, false).starts_with("sudo apt install bluez"));
         assert!(fix(Look::NoDaemon, true).starts_with("on the host"));
         assert!(fix(Look::Refused("x".into()), false).contains("usermod -aG bluetooth"));

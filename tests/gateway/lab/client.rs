@@ -128,6 +128,11 @@ impl Client {
         self.heard.lock().unwrap().clear();
     }
 
+    /// Everything heard since it was last taken or forgotten.
+    pub fn take(&self) -> Vec<Heard> {
+        std::mem::take(&mut *self.heard.lock().unwrap())
+    }
+
     /// Waits for a message.
     pub fn wait(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Heard {
         wait_for(what, PATIENCE, || self.heard.lock().unwrap().iter().find(|heard| wanted(heard)).cloned())

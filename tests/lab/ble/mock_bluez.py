@@ -9,6 +9,7 @@ Needs dbus-daemon (Debian: dbus-daemon) and PyPI `dbus-fast`. No root, no Blueto
 World: the same JSON as sim.py (name, address, interval, rssi, jitter, connectable, ad, gatt). interval 0: never by itself.
 Of one with "gatt", besides: values {char: hex}, notify_interval (0: never by itself), stubborn [char]: takes what is written
 and keeps its own.
+"encrypted" [char]: read and written by those alone it has a bond with; "passkey": the number it wants for that, or none.
 Control, one JSON object per line; each is answered by one line {"ok":true,...}:
   {"adv":"NAME"}                     one advertisement now        {"burst":"NAME","count":N,"gap":S}
   {"set":"NAME", ...fields}          change a sensor              {"on":"NAME"} {"off":"NAME"}
@@ -20,6 +21,11 @@ Control, one JSON object per line; each is answered by one line {"ok":true,...}:
   {"fail":"Connect","error":"org.bluez.Error.Failed","message":"...","count":1}   next call(s) of a method fail
   {"hang":"ReadValue","count":1}     next call(s) get no reply    {"bus":"die"|"start"} end the bus, start it again
   {"monitors":true|false}            whether advertisement monitors are offered
+  {"reset":"NAME"}                   the device has forgotten its bonds, the daemon has not; with "error" and "words", what
+                                     the daemon then says to Connect
+  {"bond":"NAME","is":true|false}    paired with by hand, or removed by hand
+  {"ask":"METHOD","about":"NAME","args":[...],"sig":"u","stranger":true}   the daemon, or a stranger, asks all agents about a device
+                                     -> {"answers":[value or error name]}
   {"flood":N}                        N devices with random addresses, each heard once
   {"stats":1}                        -> method call counts, filters, written values
 How close it is to BlueZ 5.66: README.md, "Fidelity". As with BlueZ, a link outlives the client that made it.
@@ -32,6 +38,7 @@ from dbus_fast.aio import MessageBus
 
 ADAPTER, DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 SVC, CHR, DSC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1", "org.bluez.GattDescriptor1"
+AGENTMGR, AGENT = "org.bluez.AgentManager1", "org.bluez.Agent1"
 MONMGR, MON = "org.bluez.AdvertisementMonitorManager1", "org.bluez.AdvertisementMonitor1"
 PROPS, OM, INTRO = "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager", "org.freedesktop.DBus.Introspectable"
 WORLD = [
@@ -67,7 +74,7 @@ def parse_ad(ad, n):
     """AD structures -> the Device1 properties BlueZ makes of them."""
     p, uuids = {}, []
     for kind, text in ad or []:
-        b = bytes.fromhex(text.format(n=n) if "{" in text else text)
+        b = bytes.fromhex(text.format(n=n, b=n & 255, h=n >> 8 & 255) if "{" in text else text)
         if kind in (2, 3):
             uuids += [u128(b[i + 1:i + 2].hex() + b[i:i + 1].hex()) for i in range(0, len(b) - 1, 2)]
         elif kind in (6, 7):
@@ -93,6 +100,8 @@ class Sensor:
     def __init__(self, mock, spec):
         self.m, self.s, self.n, self.on, self.task = mock, spec, 0, True, None
         self.known = self.connected = False
+        # Whether the daemon has a bond with it, whether it knows that itself, and whether a passkey went into it.
+        self.paired = self.has_bond = self.bond_is_safe = False
         self.value = {"2a19": bytes([87]), "2a6e": (2500).to_bytes(2, "little"), "2a56": b"\0\0"}
         self.value.update({k: bytes.fromhex(v) for k, v in spec.get("values", {}).items()})
         self.notifying, self.forget = {}, None
@@ -126,7 +135,7 @@ class Sensor:
             a = self.s["address"]
             base = {"Address": Variant("s", a), "AddressType": Variant("s", self.s.get("address_type", "random")),
                     "Alias": Variant("s", props["Name"].value if "Name" in props else a.replace(":", "-")),
-                    "Paired": Variant("b", False), "Trusted": Variant("b", False), "Blocked": Variant("b", False),
+                    "Paired": Variant("b", self.paired), "Bonded": Variant("b", self.paired), "Trusted": Variant("b", False), "Blocked": Variant("b", False),
                     "LegacyPairing": Variant("b", False), "Connected": Variant("b", False), "UUIDs": Variant("as", uuids),
                     "Adapter": Variant("o", m.hci), "ServicesResolved": Variant("b", False)}
             m.add(self.path, DEVICE, {**base, **props})
@@ -157,6 +166,14 @@ class Sensor:
         if self.known:
             self.known = False
             self.m.remove(self.path)
+
+    def set_bond(self, there, safe=True):
+        self.paired, self.bond_is_safe = there, safe
+        if there:
+            self.has_bond = True
+            self.m.change(self.path, DEVICE, {"Paired": Variant("b", True), "Bonded": Variant("b", True)})
+        else:
+            self.gone()
 
     async def connect(self):
         if not self.s.get("gatt") and not self.s.get("connectable"):
@@ -223,8 +240,9 @@ class Mock:
         self.objects, self.chars, self.sensors = {}, {}, {}
         self.hci, self.offers_monitors = "/org/bluez/hci0", True
         self.up, self.powered, self.clients, self.filters = True, True, set(), {}
+        self.agents = {}  # who has registered one: where it is, and what it can do
         self.monitors, self.faults, self.hangs, self.busy_until = {}, {}, {}, 0.0
-        self.calls, self.written, self.answering, self.most_connected = collections.Counter(), [], 0, 0
+        self.tries, self.calls, self.written, self.answering, self.most_connected = [], collections.Counter(), [], 0, 0
         for s in specs:
             self.sensors[s["name"]] = Sensor(self, s)
 
@@ -235,6 +253,7 @@ class Mock:
             s.task = asyncio.ensure_future(s.run())
 
     async def join(self, address):
+        self.address = address
         self.bus = await MessageBus(bus_address=address).connect()
         # dbus-fast gives the connection up when a write would block
         self.bus._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -272,7 +291,7 @@ class Mock:
 
     # ---- adapter
     def add_adapter(self):
-        self.objects.setdefault("/org/bluez", {})
+        self.objects.setdefault("/org/bluez", {})[AGENTMGR] = {}
         self.add(self.hci, ADAPTER, {
             "Address": Variant("s", "00:1A:7D:00:00:01"), "AddressType": Variant("s", "public"), "Name": Variant("s", "mock"),
             "Alias": Variant("s", "mock"), "Class": Variant("u", 0), "Powered": Variant("b", self.powered),
@@ -286,7 +305,7 @@ class Mock:
     def drop_all(self):
         for s in self.sensors.values():
             s.gone()
-        self.clients.clear(), self.filters.clear(), self.monitors.clear()
+        self.clients.clear(), self.filters.clear(), self.monitors.clear(), self.agents.clear()
 
     @property
     def discovering(self):
@@ -358,7 +377,7 @@ class Mock:
         if m.message_type == MessageType.SIGNAL and m.member == "NameOwnerChanged":
             name, _old, new = m.body
             if not new:
-                self.clients.discard(name), self.filters.pop(name, None)
+                self.clients.discard(name), self.filters.pop(name, None), self.agents.pop(name, None)
                 for k in [k for k in self.monitors if k[0] == name]:
                     del self.monitors[k]
                 self.update_discovering()
@@ -420,6 +439,16 @@ class Mock:
             raise Err("org.freedesktop.DBus.Error.UnknownMethod", f"no {iface} at {path}")
         if iface == ADAPTER:
             return await self.adapter_method(m.sender, name, b)
+        if iface == AGENTMGR:
+            if name == "RegisterAgent":
+                if m.sender in self.agents:
+                    raise Err("AlreadyExists", "Already Exists")
+                self.agents[m.sender] = (b[0], b[1])
+            elif self.agents.get(m.sender, [None])[0] != b[0]:
+                raise Err("DoesNotExist", "Does Not Exist")
+            elif name == "UnregisterAgent":
+                del self.agents[m.sender]
+            return "", []
         if iface == MONMGR:
             if name == "RegisterMonitor":
                 asyncio.ensure_future(self.register_monitor(m.sender, b[0]))
@@ -429,10 +458,16 @@ class Mock:
             return "", []
         if iface == DEVICE:
             s = next(s for s in self.sensors.values() if s.path == path)
-            if name in ("Connect", "Pair"):
-                if not self.powered:
-                    raise Err("NotReady", "Resource Not Ready")
+            if name in ("Connect", "Pair") and not self.powered:
+                raise Err("NotReady", "Resource Not Ready")
+            if name == "Connect":
+                if s.paired and not s.has_bond:
+                    raise Err(*s.stranger)
                 await s.connect()
+            elif name == "Pair":
+                await self.pair(m.sender, s)
+            elif name == "CancelPairing":
+                raise Err("DoesNotExist", "Does Not Exist")
             elif name == "Disconnect":
                 if s.connected:
                     await asyncio.sleep(0.02)
@@ -441,6 +476,8 @@ class Mock:
         if iface == CHR:
             s, char = self.chars[path]
             flags = obj[CHR]["Flags"].value
+            if char in s.s.get("encrypted", []) and not (s.has_bond and s.bond_is_safe):
+                raise Err("NotPermitted", "Not paired")
             if name == "ReadValue":
                 if "read" not in flags:
                     raise Err("NotPermitted", "Read not permitted")
@@ -473,6 +510,41 @@ class Mock:
             return ("ay", [b"\0\0"]) if name == "ReadValue" else ("", [])
         raise Err("org.freedesktop.DBus.Error.UnknownMethod", f"{iface}.{name}")
 
+    async def pair(self, sender, s):
+        if s.paired:
+            raise Err("AlreadyExists", "Already Exists")
+        await s.connect()
+        s.bond_is_safe = True
+        agent = self.agents.get(sender)
+        if agent and agent[1].startswith("Keyboard") and "passkey" in s.s:
+            try:
+                told = await self.call(Message(destination=sender, path=agent[0], interface=AGENT, member="RequestPasskey",
+                                               signature="o", body=[s.path]))
+            except Err as e:
+                s.set_disconnected()
+                raise Err("AuthenticationCanceled" if e.name.endswith("Canceled") else "AuthenticationRejected", e.name)
+            await asyncio.sleep(s.s.get("pair_time", 0.02))
+            self.tries.append(told.body[0])
+            if told.body[0] != s.s["passkey"]:
+                s.set_disconnected()
+                raise Err("AuthenticationFailed", "Authentication Failed")
+        else:
+            s.bond_is_safe = "passkey" not in s.s
+        s.set_bond(True, s.bond_is_safe)
+
+    async def ask_agents(self, c):
+        """As a daemon does about a device that comes by itself; or as somebody who is none."""
+        bus, answers = self.bus, []
+        if c.get("stranger"):
+            bus = await MessageBus(bus_address=self.address).connect()
+        for sender, (path, _) in self.agents.items():
+            r = await bus.call(Message(destination=sender, path=path, interface=AGENT, member=c["ask"],
+                                       signature="o" + c.get("sig", ""), body=[self.sensors[c["about"]].path, *c.get("args", [])]))
+            answers.append(r.error_name if r.message_type == MessageType.ERROR else r.body)
+        if bus is not self.bus:
+            bus.disconnect()
+        return answers
+
     async def adapter_method(self, sender, name, b):
         if name == "SetDiscoveryFilter":
             self.filters[sender] = b[0] or None
@@ -496,14 +568,14 @@ class Mock:
             s = next((s for s in self.sensors.values() if s.path == b[0] and s.known), None)
             if not s:
                 raise Err("DoesNotExist", "Does Not Exist")
-            s.gone()
+            s.set_bond(False)
         else:
             raise Err("org.freedesktop.DBus.Error.UnknownMethod", name)
         return "", []
 
-    METHODS = {ADAPTER: "StartDiscovery StopDiscovery SetDiscoveryFilter:a{sv} RemoveDevice:o", DEVICE: "Connect Disconnect Pair",
+    METHODS = {ADAPTER: "StartDiscovery StopDiscovery SetDiscoveryFilter:a{sv} RemoveDevice:o", DEVICE: "Connect Disconnect Pair CancelPairing",
                CHR: "ReadValue:a{sv}>ay WriteValue:ay,a{sv} StartNotify StopNotify", SVC: "", DSC: "ReadValue:a{sv}>ay",
-               MONMGR: "RegisterMonitor:o UnregisterMonitor:o"}
+               AGENTMGR: "RegisterAgent:o,s UnregisterAgent:o RequestDefaultAgent:o", MONMGR: "RegisterMonitor:o UnregisterMonitor:o"}
 
     def introspect(self, path):
         x = [f"<interface name={quoteattr(i)}/>" for i in (INTRO, PROPS)]
@@ -575,6 +647,15 @@ class Mock:
         elif "monitors" in c:
             self.offers_monitors = c["monitors"]
             self.remove(self.hci), self.add_adapter()
+        elif "reset" in c:
+            S[c["reset"]].has_bond = False
+            S[c["reset"]].stranger = c.get("error", "AuthenticationFailed"), c.get("words", "Authentication Failed")
+            if S[c["reset"]].connected:
+                S[c["reset"]].set_disconnected()
+        elif "bond" in c:
+            S[c["bond"]].set_bond(c["is"])
+        elif "ask" in c:
+            return {"answers": await self.ask_agents(c)}
         elif "flood" in c:
             await self.flood(c["flood"])
         elif "bus" in c:
@@ -586,7 +667,8 @@ class Mock:
                 await self.rejoin(daemon.address)
         elif "stats" in c:
             return {"calls": dict(self.calls), "written": self.written, "most_connected": self.most_connected,
-                    "discovering": self.discovering, "monitors": len(self.monitors), "sent": {k: s.n for k, s in S.items()},
+                    "agents": list(self.agents.values()), "tries": self.tries, "trusted": [s.s["name"] for s in S.values() if
+                    s.known and self.objects[s.path][DEVICE]["Trusted"].value], "discovering": self.discovering, "monitors": len(self.monitors), "sent": {k: s.n for k, s in S.items()},
                     "filters": [{k: v.value for k, v in (f or {}).items()} for f in self.filters.values()]}
         else:
             raise ValueError("unknown control")
@@ -608,7 +690,7 @@ class Mock:
         self.objects, self.chars = {}, {}
         for s in self.sensors.values():
             s.known = s.connected = False
-        self.clients.clear(), self.filters.clear(), self.monitors.clear()
+        self.clients.clear(), self.filters.clear(), self.monitors.clear(), self.agents.clear()
         await self.join(address)
         self.up = True
 

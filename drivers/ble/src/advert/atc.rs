@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn what_a_key_has_closed_is_opened() {
         let key = key(KEY);
-        let known = Known { key: Some(&key), model: None };
+        let known = Known { key: Some(&key), ..Known::default() };
         let frame = heard(read(&said("A4:C1:38:8D:18:B2", "11d603fbfa7b6dfb1e26fd"), &known));
         assert!(values(&frame).starts_with("temperature 23.45 °C, humidity 41.73 %, battery 61 %"));
         assert!(frame.encrypted);
@@ -212,9 +212,9 @@ mod tests {
         let (right, wrong) = (key(KEY), key("00000000000000000000000000000000"));
         let sealed = said("A4:C1:38:8D:18:B2", "11d603fbfa7b6dfb1e26fd");
         assert_eq!(refused(read(&sealed, &Known::default())), Refusal::NoKey);
-        assert_eq!(refused(read(&sealed, &Known { key: Some(&wrong), model: None })), Refusal::WrongKey);
+        assert_eq!(refused(read(&sealed, &Known { key: Some(&wrong), ..Known::default() })), Refusal::WrongKey);
         let plain = said("A4:C1:38:02:83:F4", "a4c1380283f400a22f5f0bf819");
-        assert_eq!(refused(read(&plain, &Known { key: Some(&right), model: None })), Refusal::NotEncrypted);
+        assert_eq!(refused(read(&plain, &Known { key: Some(&right), ..Known::default() })), Refusal::NotEncrypted);
     }
 
     #[test]

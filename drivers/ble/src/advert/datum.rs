@@ -195,7 +195,8 @@ pub mod quantity {
         KEY_ID = new("key_id", "");
         BEACON = new("beacon", "");
         LOCK_METHOD = new("lock_method", "");
-        // On or off. Of what can be opened or unlocked, on is open or unlocked.
+        // On or off. Of what can be opened or unlocked, a child lock too, on is open or unlocked,
+        // whatever a format has there; what is armed is on when it is armed.
         STATE = new("state", "");
         SWITCH = new("switch", "");
         OPENING = new("opening", "");

@@ -5,7 +5,7 @@
 //! nobody stands on it any more.
 //!
 //! Mi Body Composition Scale, 0x181B, 13 bytes: `flags u16 | year u16 | month | day | hour | minute |
-//! second | impedance u16 Ω | mass u16`. Flags: bit 0 pounds, bit 4 or bit 14 catty, bit 9 impedance,
+//! second | impedance u16 Ω | mass u16`. Flags: bit 0 pounds, bit 14 catty, bit 9 impedance,
 //! bit 13 settled, bit 15 nobody stands on it any more.
 //!
 //! A mass is kilograms ×200, pounds ×100 or catties ×100, a catty being half a kilogram. It is told in
@@ -14,7 +14,9 @@
 //! runs through before is `mass_unsettled`.
 //!
 //! Source: the layouts as xiaomi-ble reads them (Apache-2.0), checked against its recordings, which
-//! are in kilograms; the bits of the other units are not in them. The scales repeat the last weighing.
+//! are in kilograms; the bits of the other units are those that xiaomi-ble, ble_monitor and openScale
+//! agree on. Where both units are said they do not agree, and nothing is told. The scales repeat the
+//! last weighing.
 
 use super::bytes::Bytes;
 use super::quantity::{IMPEDANCE, MASS, MASS_UNSETTLED};
@@ -52,7 +54,7 @@ fn body_scale(data: &[u8]) -> Result<Frame, Refusal> {
     bytes.skip(7)?;
     let impedance = bytes.u16_le()?;
     let raw = bytes.u16_le()?;
-    let unit = Unit::of(flags & 0x0001 != 0, flags & 0x4010 != 0)?;
+    let unit = Unit::of(flags & 0x0001 != 0, flags & 0x4000 != 0)?;
     let settled = flags & 0x2000 != 0 && flags & 0x8000 == 0;
     let mut values = vec![mass(unit, raw, settled)];
     if settled && flags & 0x0200 != 0 && impedance > 0 {
@@ -124,6 +126,9 @@ mod tests {
     fn pounds_and_catties_become_kilograms() {
         assert_eq!(weighed(SCALE, "231027e507040b101301"), "mass 45.359237 kg");
         assert_eq!(weighed(SCALE, "301027e507040b101301"), "mass 50 kg");
+        assert_eq!(weighed(BODY_SCALE, "0324b20705040f0201ac011027"), "mass 45.359237 kg");
+        assert_eq!(weighed(BODY_SCALE, "0262b20705040f0201ac011027"), "mass 50 kg, impedance 428 Ω");
+        assert_eq!(weighed(BODY_SCALE, "1224b20705040f0201ac011027"), "mass 50 kg", "bit 4 is none of them");
         assert!(matches!(refused(read_data(SCALE, "331027e507040b101301")), Refusal::Implausible(_)));
     }
 

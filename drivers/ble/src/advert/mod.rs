@@ -46,6 +46,7 @@ pub use address::{Address, NoAddress, NoUuid, Uuid};
 pub use crypto::{Key, NoKey};
 pub use datum::{Absent, Datum, Kind, Quantity, quantity};
 pub use described::{Description, Descriptions};
+pub use mopeka::Medium;
 
 /// One advertisement, with its scan response if there was one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,10 @@ pub struct Known<'a> {
     pub key: Option<&'a Key>,
     /// Its model, if it was told before or stands in the site file.
     pub model: Option<&'a str>,
+    /// What is in its tank, if it stands in the site file.
+    pub medium: Option<Medium>,
+    /// Whether its values are let through although no sensor can have measured them.
+    pub unlimited: bool,
 }
 
 /// What a format makes of an advertisement.
@@ -163,6 +168,9 @@ pub enum Sequence {
     Encryption(u32),
 }
 
+/// The name of the reason that something cannot be, be it a whole advertisement or one of its values.
+pub(crate) const IMPLAUSIBLE: &str = "implausible";
+
 /// Why an advertisement of a known format is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -200,6 +208,22 @@ pub enum Refusal {
     /// What stands in it contradicts itself or cannot be, in words.
     #[error("implausible: {0}")]
     Implausible(String),
+}
+
+impl Refusal {
+    /// The reason's name, for what a machine reads.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Truncated { .. } => "truncated",
+            Self::NoKey => "no_key",
+            Self::WrongKey => "wrong_key",
+            Self::NotEncrypted => "not_encrypted",
+            Self::Replayed { .. } => "replayed",
+            Self::Checksum => "checksum",
+            Self::Unknown(_) => "unknown",
+            Self::Implausible(_) => IMPLAUSIBLE,
+        }
+    }
 }
 
 impl Outcome {
@@ -259,6 +283,13 @@ pub const FORMATS: &[Format] = &[
 /// them.
 const BEACONS: [&str; 3] = [eddystone::FORMAT.name, ibeacon::FORMAT.name, ibeacon::FORMAT_ALT.name];
 
+/// Whether sensors of this model, or all of this format, are heard in full only while the adapter asks for
+/// scan responses.
+pub fn needs_active_scan(model: &str) -> bool {
+    let is_format = FORMATS.iter().any(|format| format.needs_active_scan && format.name == model);
+    is_format || govee::is_model(model) || switchbot::is_model(model)
+}
+
 /// What the first format that knows the advertisement makes of it.
 pub fn read(advert: &Advert, known: &Known<'_>) -> Outcome {
     read_with(advert, known, &Descriptions::default())
@@ -283,7 +314,9 @@ pub fn read_with(advert: &Advert, known: &Known<'_>, described: &Descriptions) -
             Outcome::Refused(_) if refused == Outcome::NotMine => refused = outcome,
             Outcome::Refused(_) => {}
             Outcome::Heard(mut frame) => {
-                frame.values.iter_mut().for_each(plausible::check);
+                if !known.unlimited {
+                    frame.values.iter_mut().for_each(plausible::check);
+                }
                 return Outcome::Heard(frame);
             }
         }

@@ -13,6 +13,8 @@
 //! and TD200 look down from the top through air; that their level is reckoned with the constants of
 //! air is inferred from recordings named so.
 
+use wharf_contract::setting_enum;
+
 use super::bytes::Bytes;
 use super::quantity::{BATTERY, BATTERY_VOLTAGE, BUTTON, LEVEL, LEVEL_QUALITY, TEMPERATURE};
 use super::{Advert, Datum, Format, Frame, Known, Outcome, Refusal};
@@ -23,13 +25,16 @@ pub const FORMAT: Format = Format { name: "Mopeka", needs_active_scan: false, re
 const COMPANY: u16 = 0x0059; // Nordic Semiconductor's, and therefore everybody's.
 const SERVICE: u16 = 0xfee5;
 
-/// What is in the tank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Medium {
-    Propane,
-    Air,
-    #[cfg_attr(not(test), allow(dead_code))] // No sensor has it by default, and there is no setting yet.
-    Water,
+setting_enum! {
+    /// What is in a tank.
+    pub enum Medium {
+        /// Liquid propane, in a gas bottle.
+        Propane = "propane",
+        /// Air: the sensor looks down on the liquid.
+        Air = "air",
+        /// Water.
+        Water = "water",
+    }
 }
 
 impl Medium {
@@ -65,12 +70,12 @@ const MODELS: &[Model] = &[
 fn read(advert: &Advert, known: &Known<'_>) -> Outcome {
     let is_known = || known.model.is_some_and(|name| MODELS.iter().any(|model| model.name == name));
     match advert.company(COMPANY) {
-        Some(data) if advert.has_service(SERVICE) || is_known() => frame(data).into(),
+        Some(data) if advert.has_service(SERVICE) || is_known() => frame(data, known.medium).into(),
         _ => Outcome::NotMine,
     }
 }
 
-fn frame(data: &[u8]) -> Result<Frame, Refusal> {
+fn frame(data: &[u8], medium: Option<Medium>) -> Result<Frame, Refusal> {
     let mut bytes = Bytes::new(data);
     let kind = bytes.u8()?;
     let model = MODELS.iter().find(|model| model.kind == kind);
@@ -81,7 +86,7 @@ fn frame(data: &[u8]) -> Result<Frame, Refusal> {
     bytes.skip(5)?;
     let quality = echo >> 14;
     let mut values = vec![
-        level(echo & 0x3fff, quality, temperature & 0x7f, model.medium),
+        level(echo & 0x3fff, quality, temperature & 0x7f, medium.unwrap_or(model.medium)),
         TEMPERATURE.whole(i64::from(temperature & 0x7f) - 40),
         LEVEL_QUALITY.whole(quality),
         BATTERY.of(charge(battery)),
@@ -146,6 +151,16 @@ mod tests {
         assert_eq!(told(Medium::Air), "level 588 mm");
         assert_eq!(told(Medium::Propane), "level 1262 mm");
         assert_eq!(told(Medium::Water), "level 2535 mm");
+    }
+
+    #[test]
+    fn a_tank_of_water_has_the_level_of_water() {
+        let mut advert = advert("C9:F3:32:E0:F5:09").with_company(COMPANY, TANK);
+        advert.services.push(Uuid::short(SERVICE));
+        let level = |medium| values(&heard(read(&advert, &Known { medium, ..Known::default() })));
+        assert!(level(None).starts_with("level 341 mm,"), "propane is what it is made for");
+        // 950 × (0.600592 + 0.003124·67 − 0.00001368·67²)
+        assert!(level(Some(Medium::Water)).starts_with("level 711 mm,"), "{}", level(Some(Medium::Water)));
     }
 
     #[test]

@@ -2,23 +2,49 @@
 
 use std::collections::{HashMap, HashSet};
 
-use wharf_contract::settings::{Context, NamedEntry, Node, suggest};
+use wharf_contract::settings::{Context, Entry, NamedEntry, Node, NodeKind, suggest};
 
-use super::{AdoptSettings, DeviceSettings, LinkSettings, PointSettings, gatt};
-use crate::advert::{Address, quantity};
+use super::{AdoptSettings, DeviceSettings, LinkSettings, PointSettings, Scan, gatt};
+use crate::advert::{Address, needs_active_scan, quantity};
 
-pub(super) fn link(link: &LinkSettings, _node: &Node, cx: &mut Context<'_>) {
+pub(super) fn link(link: &LinkSettings, node: &Node, cx: &mut Context<'_>) {
+    if link.scan == Scan::Passive {
+        hear_too_little(link, node, cx);
+    }
     let mut seen: HashMap<Address, &NamedEntry<DeviceSettings>> = HashMap::new();
     for entry in link.devices.entries() {
         let address = entry.value.mac.0;
         if let Some(first) = seen.get(&address) {
             let message = format!("{address} is `{}` already", *first.name);
-            cx.problem(entry.name.span, message).path.clone_from(&entry.name.path);
+            let problem = cx.problem(entry.name.span, message);
+            problem.path.clone_from(&entry.name.path);
+            problem.help("a sensor is one device; what else is to be told of it stands under its `points`");
         } else {
             seen.insert(address, entry);
         }
         let heard = entry.value.points.entries().iter().filter(|point| !gatt::is_of_connection(&entry.value, point));
         heard.for_each(|point| check_name(point, link, cx));
+    }
+}
+
+/// Warns of sensors that say something only if they are asked, on a link that asks nobody.
+fn hear_too_little(link: &LinkSettings, node: &Node, cx: &mut Context<'_>) {
+    let warn = |cx: &mut Context<'_>, node: &Node| {
+        let message = "sensors of this kind are heard in full only by an active scan, and this link scans passively";
+        cx.field_warning(node, "model", message).help("scan: active, or leave them to an adapter that scans actively");
+    };
+    if let Some(devices) = node.get("devices") {
+        cx.within_entry(devices, |cx, node| {
+            let mute = link.devices.iter().filter(|(_, device)| device.model.as_deref().is_some_and(needs_active_scan));
+            mute.filter_map(|(name, _)| node.get(name.as_str())).for_each(|entry| cx.within_entry(entry, warn));
+        });
+    }
+    if let Some(Entry { value: Node { kind: NodeKind::Sequence(items), .. }, .. }) = node.get("adopt") {
+        cx.within("adopt", |cx| {
+            let rules = items.iter().zip(&link.adopt).enumerate();
+            let mute = rules.filter(|(_, (_, rule))| needs_active_scan(rule.model.trim_matches('*')));
+            mute.for_each(|(index, (item, _))| cx.within_item(index, item, warn));
+        });
     }
 }
 
@@ -45,7 +71,9 @@ pub(super) fn device(device: &DeviceSettings, node: &Node, cx: &mut Context<'_>)
         let told = entry.value.name.as_ref().unwrap_or(&entry.name.value).as_str();
         if !entry.value.drop && !names.insert(told) {
             let message = format!("another value of this sensor is called `{told}` already");
-            cx.problem(entry.name.span, message).path.clone_from(&entry.name.path);
+            let problem = cx.problem(entry.name.span, message);
+            problem.path.clone_from(&entry.name.path);
+            problem.help("give one of them another `name`, or drop it");
         }
     }
 }
@@ -54,13 +82,17 @@ pub(super) fn point(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
     gatt::point(point, node, cx);
     for (key, number) in [("scale", point.scale), ("offset", point.offset)] {
         if number.is_some_and(|number| !number.is_finite() || (key == "scale" && number == 0.0)) {
-            cx.field_problem(node, key, format!("this {key} leaves nothing of the value"));
+            cx.field_problem(node, key, format!("this {key} leaves nothing of the value")).help(if key == "scale" {
+                "write what one step of it is worth, such as 0.1"
+            } else {
+                "write a number"
+            });
         }
     }
     if point.drop {
         for key in ["name", "scale", "offset", "precision", "unit", "every"] {
             if node.get(key).is_some() {
-                cx.field_problem(node, key, format!("what is dropped has no {key}"));
+                cx.field_problem(node, key, format!("what is dropped has no {key}")).help("remove one of them");
             }
         }
     }
@@ -69,6 +101,9 @@ pub(super) fn point(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
 pub(super) fn adopt(adopt: &AdoptSettings, node: &Node, cx: &mut Context<'_>) {
     if adopt.model.trim().is_empty() {
         cx.field_problem(node, "model", "this fits no sensor").help("write `*` for all that can be read");
+    } else if adopt.rssi.is_none() {
+        cx.field_warning(node, "rssi", "without `rssi` those of the neighbours are adopted, too")
+            .help("rssi: -80 leaves out who is heard weakly at first; rssi: -127 if all are meant");
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a device tells and takes over a connection: characteristics, by service or one by one.
 
 use serde_json::json;
-use wharf_contract::setting_enum;
 use wharf_contract::settings::{Context, NamedEntry, Node, Schema, Setting, Severity, Typed};
+use wharf_contract::{Value, setting_enum};
 
-use super::{DeviceSettings, PointSettings};
+use super::{DeviceSettings, PointSettings, ValueType};
 use crate::advert::Uuid;
+use crate::gatt::value::Codec;
 use crate::gatt::{standard, target};
 
 setting_enum! {
@@ -42,56 +43,6 @@ impl Profile {
             Self::NordicThermometer => 3,
         };
         standard::SERVICES.get(index).map_or(0, |(_, service)| *service)
-    }
-}
-
-setting_enum! {
-    /// How a value stands in a characteristic.
-    pub enum ValueType {
-        /// On or off: a byte that is zero or not.
-        Bool = "bool",
-        /// One byte, 0 to 255.
-        U8 = "u8",
-        /// One byte, signed.
-        I8 = "i8",
-        /// Two bytes.
-        U16 = "u16",
-        /// Two bytes, signed.
-        I16 = "i16",
-        /// Three bytes.
-        U24 = "u24",
-        /// Three bytes, signed.
-        I24 = "i24",
-        /// Four bytes.
-        U32 = "u32",
-        /// Four bytes, signed.
-        I32 = "i32",
-        /// Six bytes.
-        U48 = "u48",
-        /// Six bytes, signed.
-        I48 = "i48",
-        /// Eight bytes.
-        U64 = "u64",
-        /// Eight bytes, signed.
-        I64 = "i64",
-        /// A number with a fraction, four bytes.
-        F32 = "f32",
-        /// A number with a fraction, eight bytes.
-        F64 = "f64",
-        /// Two decimal digits, one byte.
-        Bcd8 = "bcd8",
-        /// Four decimal digits, two bytes.
-        Bcd16 = "bcd16",
-        /// Eight decimal digits, four bytes.
-        Bcd32 = "bcd32",
-        /// Sixteen decimal digits, eight bytes.
-        Bcd64 = "bcd64",
-        /// A decimal fraction as medical devices send it, two bytes (SFLOAT).
-        Medfloat16 = "medfloat16",
-        /// A decimal fraction as medical devices send it, four bytes (FLOAT).
-        Medfloat32 = "medfloat32",
-        /// Text, to the end or for the given length.
-        Text = "string",
     }
 }
 
@@ -143,10 +94,11 @@ pub(super) fn point(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
         }
         return;
     };
-    for key in ["name", "drop"] {
+    for (key, help) in
+        [("name", "the point itself is called as you like"), ("drop", "what is not to be told need not be here")]
+    {
         if node.get(key).is_some() {
-            cx.field_problem(node, key, format!("a characteristic has no {key}"))
-                .help("the point itself is called as you like");
+            cx.field_problem(node, key, format!("a characteristic has no {key}")).help(help);
         }
     }
     let known = standard::of(characteristic.0).is_some();
@@ -178,25 +130,48 @@ pub(super) fn point(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
     for key in none.iter().filter(|key| node.get(key).is_some()) {
         cx.field_problem(node, key, format!("{what} has no {key}")).help("remove it, or say another type");
     }
-    let codec = target::codec(point);
-    if let Err(reason) = &codec {
-        let key = reason.0;
-        cx.field_problem(node, key, reason.1.clone());
-    }
-    if point.write.is_some() && codec.is_ok_and(|codec| !codec.is_writable()) && !is_medical {
+    let codec = match target::codec(point) {
+        Ok(codec) => codec,
+        Err((key, why)) => {
+            cx.field_problem(node, key, why).help = match key {
+                "bit" | "flags" => Some("say a type that has it, such as type: u16".into()),
+                "invalid" => Some("it has as many bits as the type, such as 0xFF of a u8".into()),
+                _ => None,
+            };
+            return;
+        }
+    };
+    if point.write.is_some() && !codec.is_writable() && !is_medical {
         cx.field_problem(node, "write", "only a characteristic as a whole can be written")
             .help("a point `at` some byte of it, or one bit, is read only");
     }
-    if let Some(write) = point.write.as_ref()
-        && let Ok(codec) = target::codec(point)
-    {
-        let fail_safe = write.fail_safe.as_ref().map(|fail_safe| &fail_safe.write);
-        for value in write.allowed.iter().chain(fail_safe) {
-            if let Err(reason) = codec.encode(value) {
-                cx.field_problem(node, "write", format!("the point cannot hold {value}: {reason}"));
-            }
+    if codec.is_writable() {
+        check_values(point, &codec, node, cx);
+    }
+}
+
+/// What is said of single values has to fit where they stand.
+fn check_values(point: &PointSettings, codec: &Codec, node: &Node, cx: &mut Context<'_>) {
+    let cannot = |value: &Value| codec.encode(value).err().map(|why| format!("the point cannot hold {value}: {why}"));
+    for (number, _) in point.names.iter().flat_map(|names| names.iter()) {
+        if let Some(why) = cannot(&Value::Int(number)) {
+            cx.field_problem(node, "names", why).help("say a type that holds it, such as type: u16");
+            break;
         }
     }
+    let (Some(write), Some(entry)) = (&point.write, node.get("write")) else { return };
+    let fail_safe = write.fail_safe.as_ref().map(|fail_safe| &fail_safe.write);
+    let limit = |number: Option<f64>| number.map(Value::Float);
+    let listed = write.allowed.iter().map(|value| ("allowed", value.clone()));
+    let limits = [("min", limit(write.min)), ("max", limit(write.max)), ("fail_safe", fail_safe.cloned())];
+    let limits = limits.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    cx.within_entry(entry, |cx, write| {
+        for (key, value) in listed.chain(limits) {
+            if let Some(why) = cannot(&value) {
+                cx.field_problem(write, key, why);
+            }
+        }
+    });
 }
 
 /// What goes for a device as a whole.
@@ -206,6 +181,10 @@ pub(super) fn device(device: &DeviceSettings, node: &Node, cx: &mut Context<'_>)
     let connects = !standard.is_empty() || device.points.entries().iter().any(is_characteristic);
     if device.connect.is_some() && !connects {
         cx.field_problem(node, "connect", "there is nothing to connect for")
+            .help("say what is read over the connection: `gatt`, or points with a `characteristic`");
+    }
+    if device.pair.is_some() && !connects {
+        cx.field_problem(node, "pair", "a device that is only listened to is not paired with")
             .help("say what is read over the connection: `gatt`, or points with a `characteristic`");
     }
     if device.connect == Some(Connect::Poll) {

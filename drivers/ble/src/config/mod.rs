@@ -7,17 +7,22 @@ mod address;
 mod check;
 pub mod description;
 mod gatt;
+mod pair;
 mod template;
+mod value_type;
 
 use std::time::Duration;
 
 use wharf_contract::settings::{Name, Named, Names, OneOrMany, Period, Ranged, RawNumber, WriteSettings};
 use wharf_contract::{setting_enum, settings};
 
+pub use crate::advert::Medium;
 pub use address::{Adapter, BindKey, Mac};
 pub use description::{Described, DescriptionSettings};
-pub use gatt::{AttributeId, ByteOrder, Connect, Profile, ValueType};
+pub use gatt::{AttributeId, ByteOrder, Connect, Profile};
+pub use pair::{Pairing, Passkey};
 pub use template::NameTemplate;
+pub use value_type::ValueType;
 
 /// How long an unchanged value is not told again, unless the site file says otherwise.
 pub const USUAL_HEARTBEAT: Duration = Duration::from_secs(600);
@@ -68,6 +73,16 @@ setting_enum! {
     }
 }
 
+setting_enum! {
+    /// What becomes of values that no sensor can have measured.
+    pub enum Implausible {
+        /// They are told as bad, with what is wrong with them.
+        Refuse = "refuse",
+        /// They are published as they are. What a format itself takes for no value stays none.
+        Publish = "publish",
+    }
+}
+
 settings! {
     /// One sensor.
     pub struct DeviceSettings {
@@ -87,11 +102,21 @@ settings! {
         /// How long it may be silent before it counts as gone. Without it: several times as long as it
         /// usually is.
         quiet_after: Option<Period<1_000, 2_592_000_000>> = None,
+        /// What is in the tank, of a Mopeka sensor, whose level rests on how fast sound runs in it. Without
+        /// it: what the model is made for, which is propane or, looking down from the top, air.
+        medium: Option<Medium> = None,
+        /// What becomes of values that no sensor can have measured, such as a humidity of 127 %: for
+        /// sensors whose maker uses them for something else.
+        implausible: Implausible = Implausible::Refuse,
         /// Standard services that are read over a connection.
         gatt: Option<OneOrMany<Profile>> = None,
         /// How long it stays connected, if it is connected to at all. Without it: all the time if it tells
         /// something by itself or something is read more often than once a minute.
         connect: Option<Connect> = None,
+        /// How it is paired with before it is connected to, if it has to be: with the six digits of its
+        /// passkey, as 012345, ${file:name} or ${env:NAME}; or just-works, if it has none. Without this it
+        /// is not paired with.
+        pair: Option<Pairing> = None,
         /// What is to be done to its values, by the names they have: temperature, humidity, battery.
         /// Those that are not listed are told as they are. And what is read over a connection: points
         /// with a `characteristic`, called as you like.

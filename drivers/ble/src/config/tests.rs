@@ -1,9 +1,15 @@
 //! Settings as a site file holds them, written as JSON here.
 
+use std::time::SystemTime;
+
 use serde_json::json;
+use tokio::time::Instant;
+use wharf_contract::Value;
 use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
 
 use super::*;
+use crate::advert::{Advert, Uuid};
+use crate::roster::Roster;
 
 pub(crate) fn tree(value: &serde_json::Value) -> Node {
     let span = Span { line: 1, column: 1, length: 1 };
@@ -24,6 +30,8 @@ fn read(value: &serde_json::Value) -> (Option<LinkSettings>, Vec<String>) {
     let secrets = |name: &str| match name {
         "file:fridge.key" => Ok("231d39c1d7cc1ab1aee224cd096db932".to_owned()),
         "file:short.key" => Ok("231d39c1d7".to_owned()),
+        "file:lock.passkey" => Ok("654321\n".to_owned()),
+        "file:short.passkey" => Ok("12345".to_owned()),
         _ => Err(format!("{name} cannot be read")),
     };
     let mut cx = Context::new("/etc/wharf", &secrets);
@@ -63,6 +71,45 @@ fn a_whole_link_is_read() {
     assert_eq!(fridge.mac.0.to_string(), "A4:C1:38:56:53:84");
     assert_eq!(fridge.points.get("temperature").unwrap().offset, Some(-0.3));
     assert_eq!(settings.adopt[0].most.get(), 5);
+}
+
+#[test]
+fn a_device_is_paired_with_by_six_digits_or_without_any() {
+    let paired = |pair: serde_json::Value| {
+        let device = json!({ "mac": "a4c138565384", "gatt": "battery", "pair": pair });
+        let (settings, problems) = read(&json!({ "devices": { "fridge": device } }));
+        assert_eq!(problems, [""; 0]);
+        settings.unwrap().devices.get("fridge").unwrap().pair.unwrap()
+    };
+    let Pairing::Passkey(passkey) = paired(json!("012345")) else { panic!() };
+    assert_eq!(passkey.expose(), 12345);
+    assert_eq!(paired(json!(123_456)), Pairing::Passkey("123456".parse().unwrap()));
+    assert_eq!(paired(json!("${file:lock.passkey}")), Pairing::Passkey("654321".parse().unwrap()));
+    assert_eq!(paired(json!("just-works")), Pairing::JustWorks);
+}
+
+#[test]
+fn a_passkey_is_never_shown_right_or_wrong() {
+    let passkey = paired_with("012345");
+    assert!(!format!("{:?}", passkey.0).contains("12345"));
+    for wrong in ["12345", "1234567", "12345x", "+12345", "${file:short.passkey}"] {
+        let (_, problems) = paired_with(wrong);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let problem = &problems[0];
+        assert!(problem.starts_with("devices.fridge.pair: a passkey has six digits"), "{problem}");
+        assert!(!problem.contains("12345"), "{problem}");
+    }
+    assert_eq!(mistakes(json!({ "mac": "a4c138565384", "gatt": "battery", "pair": true })).len(), 1);
+}
+
+fn paired_with(pair: &str) -> (Option<LinkSettings>, Vec<String>) {
+    read(&json!({ "devices": { "fridge": { "mac": "a4c138565384", "gatt": "battery", "pair": pair } } }))
+}
+
+#[test]
+fn a_device_that_is_not_connected_to_is_not_paired_with() {
+    let wrong = mistakes(json!({ "mac": "a4c138565384", "pair": "just-works" }));
+    assert_eq!(wrong, ["devices.fridge.pair: a device that is only listened to is not paired with"]);
 }
 
 #[test]
@@ -168,11 +215,19 @@ fn what_cannot_be_meant_of_a_characteristic_is_told() {
         assert!(mistakes.iter().any(|mistake| mistake.contains(expected)), "{mistakes:?}");
     };
     check(json!({ "t": { "characteristic": "warm" } }), "is no UUID");
+    check(json!({ "t": { "characteristic": "fff1", "type": "u8", "flags": { "8": "fan" } } }), "there is no bit 8");
+    check(json!({ "t": { "characteristic": "fff1", "type": "u8", "names": { "256": "on" } } }), "256 does not fit");
+    check(json!({ "t": { "characteristic": "fff1", "type": "u16", "at": 511 } }), "a value has 512 at most");
+    let write = json!({ "min": -1 });
+    check(
+        json!({ "t": { "characteristic": "fff1", "type": "u8", "write": write } }),
+        "write.min: the point cannot hold -1",
+    );
     check(json!({ "t": { "characteristic": "fff1" } }), "what characteristic fff1 holds is not known here");
     check(json!({ "temperature": { "type": "i16" } }), "only what is read over a connection has this `type`");
     check(json!({ "t": { "characteristic": "2a6e", "scale": 0.1 } }), "laid down by the standard has no scale");
     check(json!({ "t": { "characteristic": "fff1", "type": "string", "scale": 2 } }), "a string has no scale");
-    check(json!({ "t": { "characteristic": "fff1", "type": "u8", "bit": 8 } }), "there are 8 bits");
+    check(json!({ "t": { "characteristic": "fff1", "type": "u8", "bit": 8 } }), "there is no bit 8");
     check(json!({ "t": { "characteristic": "fff1", "bit": 1, "write": {} } }), "as a whole can be written");
     check(
         json!({ "t": { "characteristic": "fff1", "type": "u8", "at": 1, "write": {} } }),
@@ -182,7 +237,7 @@ fn what_cannot_be_meant_of_a_characteristic_is_told() {
         json!({ "t": { "characteristic": "fff1", "type": "u8", "write": { "allowed": [300] } } }),
         "300 does not fit",
     );
-    check(json!({ "t": { "characteristic": "fff1", "type": "u8", "invalid": 256 } }), "does not fit 1 bytes");
+    check(json!({ "t": { "characteristic": "fff1", "type": "u8", "invalid": 256 } }), "does not fit 8 bits");
     check(json!({ "t": { "characteristic": "2a6e", "drop": true } }), "a characteristic has no drop");
     let mistaken = mistakes(json!({ "mac": MAC, "connect": "keep" }));
     assert!(mistaken.iter().any(|mistake| mistake.contains("nothing to connect for")), "{mistaken:?}");
@@ -191,4 +246,45 @@ fn what_cannot_be_meant_of_a_characteristic_is_told() {
     assert!(mistakes(silent).iter().any(|mistake| mistake.contains("tells nothing by itself")));
     let twice = mistakes(json!({ "mac": MAC, "gatt": ["environmental", "nordic-thermometer"] }));
     assert!(twice.iter().any(|mistake| mistake.contains("two of these have a value called temperature")), "{twice:?}");
+}
+
+#[test]
+fn whoever_adopts_is_told_that_the_neighbours_have_sensors_too() {
+    let adopt = |rule: serde_json::Value| read(&json!({ "adopt": [rule] }));
+    let (settings, told) = adopt(json!({ "model": "ATC_*" }));
+    assert!(settings.is_some(), "it is a warning");
+    assert_eq!(told, ["adopt[0].rssi: without `rssi` those of the neighbours are adopted, too"]);
+    assert_eq!(adopt(json!({ "model": "ATC_*", "rssi": -127 })).1, [""; 0]);
+}
+
+#[test]
+fn what_no_sensor_can_have_measured_is_let_through_where_the_site_says_so() {
+    for (device, expected) in [
+        (json!({ "mac": "a4c138565384" }), None),
+        (json!({ "mac": "a4c138565384", "implausible": "publish" }), Some(Value::Float(127.5))),
+    ] {
+        let settings = read(&json!({ "devices": { "fridge": device } })).0.unwrap();
+        let mut roster = Roster::new(&settings);
+        let mut damp = Advert::new("A4:C1:38:56:53:84".parse().unwrap());
+        damp.service_data.insert(Uuid::short(0xfcd2), vec![0x40, 0x03, 0xce, 0x31]);
+        roster.hear(&damp, None, SystemTime::UNIX_EPOCH, Instant::now(), &mut Vec::new());
+        assert_eq!(roster.last(&"fridge".into(), "humidity"), expected.as_ref());
+    }
+}
+
+#[test]
+fn a_passive_link_warns_of_sensors_that_say_something_only_if_they_are_asked() {
+    let link = |scan: &str| {
+        let models = ["H5075", "Meter", "LYWSD03MMC", "SwitchBot"];
+        let device =
+            |(n, model): (usize, &&str)| (format!("d{n}"), json!({ "mac": format!("a4c13856538{n}"), "model": model }));
+        let devices: serde_json::Map<_, _> = models.iter().enumerate().map(device).collect();
+        let adopt = [json!({ "model": "ATC_*", "rssi": -80 }), json!({ "model": "GVH5075*", "rssi": -80 })];
+        read(&json!({ "scan": scan, "devices": devices, "adopt": adopt }))
+    };
+    assert_eq!(link("active").1, [""; 0]);
+    let (settings, told) = link("passive");
+    assert!(settings.is_some(), "it is a warning");
+    let places: Vec<_> = told.iter().filter_map(|problem| problem.split_once(": ")).map(|(place, _)| place).collect();
+    assert_eq!(places, ["devices.d0.model", "devices.d1.model", "devices.d3.model", "adopt[1].model"], "{told:?}");
 }

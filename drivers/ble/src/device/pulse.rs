@@ -15,6 +15,9 @@ const ENOUGH: usize = 4;
 /// sends the same thing over and over for a moment.
 const ONE_WORD: Duration = Duration::from_secs(1);
 
+/// Who goes on for longer than this without a pause says more than one word: it is heard all the time.
+const LONGEST_WORD: Duration = Duration::from_secs(10);
+
 /// The least and the most that a device is waited for. The least is long enough for a person who
 /// stands in between; the most ends the waiting for one that speaks once a day.
 const LEAST: Duration = Duration::from_secs(60);
@@ -28,20 +31,26 @@ const UNKNOWN: Duration = Duration::from_secs(3600);
 pub struct Pulse {
     fixed: Option<Duration>,
     last: Option<Instant>,
+    /// When the word that is being said began.
+    word: Option<Instant>,
     gaps: VecDeque<Duration>,
 }
 
 impl Pulse {
     /// A rhythm to be learnt; with `fixed`, silence means something after that time in any case.
     pub fn new(fixed: Option<Duration>) -> Self {
-        Self { fixed, last: None, gaps: VecDeque::with_capacity(REMEMBERED) }
+        Self { fixed, last: None, word: None, gaps: VecDeque::with_capacity(REMEMBERED) }
     }
 
     /// The device was heard.
     pub fn heard(&mut self, now: Instant) {
         let gap = self.last.map(|last| now.saturating_duration_since(last));
         self.last = Some(now);
+        let word = *self.word.get_or_insert(now);
+        let is_long = now.saturating_duration_since(word) >= LONGEST_WORD;
+        let gap = gap.map(|gap| if is_long { gap.max(ONE_WORD) } else { gap });
         let Some(gap) = gap.filter(|gap| *gap >= ONE_WORD) else { return };
+        self.word = Some(now);
         if self.gaps.len() == REMEMBERED {
             self.gaps.pop_front();
         }
@@ -163,5 +172,13 @@ mod tests {
         pulse.heard(now);
         pulse.heard(now - secs(1));
         assert!(!pulse.is_quiet(now - secs(100)));
+    }
+
+    #[test]
+    fn one_that_never_pauses_is_missed_within_a_minute() {
+        let (pulse, now) = after(&[Duration::from_millis(100); 1_000]);
+        assert_eq!(pulse.interval(), Some(secs(1)));
+        assert!(!pulse.is_quiet(now + secs(59)));
+        assert!(pulse.is_quiet(now + secs(60)));
     }
 }

@@ -3,22 +3,27 @@
 use super::*;
 use crate::advert::Frame;
 use crate::advert::quantity::{BUTTON, HUMIDITY, TEMPERATURE};
-use crate::config::Mac;
+use crate::config::{Implausible, Mac};
 use wharf_contract::Quality;
 use wharf_contract::settings::{Named, Period};
 
 struct Bench {
     device: Device,
     start: Instant,
+    /// The reasons for which something was not used.
+    unused: Vec<&'static str>,
 }
 
 fn settings() -> DeviceSettings {
     DeviceSettings {
         gatt: None,
         connect: None,
+        pair: None,
         mac: Mac(address()),
         key: None,
         model: None,
+        medium: None,
+        implausible: Implausible::Refuse,
         heartbeat: Period::secs(600),
         every: None,
         quiet_after: None,
@@ -40,7 +45,7 @@ fn refused(refusal: Refusal) -> Word {
 
 impl Bench {
     fn new() -> Self {
-        Self { device: Device::listed("fridge".into(), &settings()), start: Instant::now() }
+        Self { device: Device::listed("fridge".into(), &settings()), start: Instant::now(), unused: Vec::new() }
     }
 
     /// What is told when this is heard after so many seconds, in short.
@@ -51,7 +56,8 @@ impl Bench {
     fn hear_with(&mut self, secs: u64, word: &Word, advert: &Advert) -> Vec<String> {
         let mut events = Vec::new();
         let now = self.start + Duration::from_secs(secs);
-        self.device.hear(advert, word, SystemTime::UNIX_EPOCH, now, &mut events);
+        let unused = self.device.hear(advert, word, SystemTime::UNIX_EPOCH, now, &mut events);
+        self.unused.extend(unused.map(|unused| unused.reason));
         events.iter().map(short).collect()
     }
 
@@ -110,7 +116,7 @@ fn a_repetition_is_a_sign_of_life_and_nothing_else() {
     for word in [Verdict::Repeat, Verdict::Lesser, Verdict::Unsure, Verdict::Repeat].map(Word::Said) {
         assert!(!bench.hear(0, &word).iter().any(|told| told != "alive true"));
     }
-    assert_eq!((bench.device.counts.repeats, bench.device.counts.refused), (3, 1));
+    assert_eq!(bench.unused, ["wrong_key"]);
     for minute in 1..=10 {
         bench.hear(minute * 60, &Word::Said(Verdict::Repeat));
         assert_eq!(bench.tick(minute * 60 + 59), [""; 0]);
@@ -134,7 +140,7 @@ fn a_missing_key_is_told_once_and_counted() {
     for secs in 1..100 {
         assert_eq!(bench.hear(secs, &no_key), [""; 0]);
     }
-    assert_eq!(bench.device.counts.refused, 100);
+    assert_eq!(bench.unused, ["no_key"; 100]);
 }
 
 #[test]
@@ -146,6 +152,15 @@ fn one_damaged_frame_is_not_told_and_a_second_of_the_kind_is() {
     assert_eq!(bench.hear(2, &cut(3)), [""; 0]);
     assert_eq!(bench.hear(3, &cut(4)), ["alive false: cut off: 4 bytes, and 9 are needed"]);
     assert_eq!(bench.hear(4, &cut(5)), [""; 0]);
+}
+
+#[test]
+fn a_value_that_cannot_be_is_told_as_bad_and_counted_and_the_others_are_as_good_as_ever() {
+    let mut bench = Bench::new();
+    let odd = HUMIDITY.with(Err(Absent::Implausible("127 % is not within 0 to 100 %".into())));
+    let told = bench.hear(0, &frame(vec![TEMPERATURE.of(4.0), odd]));
+    assert_eq!(told[1..], ["temperature 4", "humidity bad: implausible: 127 % is not within 0 to 100 %"]);
+    assert_eq!(bench.unused, ["implausible"]);
 }
 
 #[test]
@@ -242,5 +257,71 @@ fn a_sender_that_makes_up_names_without_end_gets_so_many_points_and_no_more() {
         bench.hear(0, &Word::Bytes(vec![datum]));
     }
     assert_eq!(bench.device.points.len(), MOST_POINTS);
-    assert_eq!(bench.device.counts.beyond, 10_000 - MOST_POINTS as u64);
+    assert_eq!(bench.unused, vec!["too_many_points"; 10_000 - MOST_POINTS]);
+}
+
+#[test]
+fn a_wrong_key_is_told_though_the_device_gives_signs_of_life() {
+    let mut bench = Bench::new();
+    let sign = frame(Vec::new());
+    assert_eq!(bench.hear(0, &sign), ["alive true"]);
+    let wrong = refused(Refusal::WrongKey);
+    assert_eq!(bench.hear(1, &wrong), ["alive false: the key does not open it: wrong key, or damaged on the way"]);
+    for secs in (2..4_000).step_by(2) {
+        assert_eq!(bench.hear(secs, &sign), [""; 0]);
+        assert_eq!(bench.hear(secs + 1, &wrong), [""; 0]);
+        assert_eq!(bench.tick(secs + 1), [""; 0]);
+    }
+    assert_eq!(bench.hear(4_001, &frame(vec![TEMPERATURE.of(4.0)])), ["alive true", "temperature 4"]);
+}
+
+#[test]
+fn a_key_that_is_changed_while_signs_of_life_go_on_is_told_too() {
+    let mut bench = Bench::new();
+    for turn in 0..=10 {
+        bench.hear(turn * 20, &frame(vec![TEMPERATURE.of(4.0)]));
+    }
+    let told: Vec<_> = (201..320)
+        .flat_map(|secs| {
+            let word = if secs % 2 == 0 { frame(Vec::new()) } else { refused(Refusal::WrongKey) };
+            let mut told = bench.hear(secs, &word);
+            told.extend(bench.tick(secs));
+            told
+        })
+        .collect();
+    assert_eq!(told, ["alive false: the key does not open it: wrong key, or damaged on the way"]);
+}
+
+#[test]
+fn one_that_no_format_reads_is_not_called_silent_after_the_radio_was_deaf() {
+    let mut bench = Bench::new();
+    for secs in 0..100 {
+        bench.hear(secs, &Word::Said(Verdict::NotMine));
+    }
+    bench.device.deaf("the adapter is off", &mut Vec::new());
+    bench.device.excuse(bench.start + Duration::from_secs(100), &mut Vec::new());
+    let told: Vec<_> = (100..1_000)
+        .flat_map(|secs| [bench.hear(secs, &Word::Said(Verdict::NotMine)), bench.tick(secs)].concat())
+        .collect();
+    assert_eq!(told, ["alive false: it is heard, and no format reads what it sends"]);
+}
+
+#[test]
+fn one_that_was_heard_but_once_and_damaged_is_not_called_silent() {
+    let mut bench = Bench::new();
+    bench.tick(0);
+    bench.hear(1, &refused(Refusal::Checksum));
+    let told: Vec<_> = (1..400).flat_map(|secs| bench.tick(secs)).collect();
+    assert_eq!(told, ["alive false: damaged: the checksum does not fit"]);
+}
+
+#[test]
+fn one_that_is_known_to_speak_seldom_is_there_after_a_restart_without_a_word() {
+    let mut bench = Bench::new();
+    bench.device.speaks_on_event_only();
+    let mut events = Vec::new();
+    bench.device.excuse(bench.start, &mut events);
+    assert_eq!(events.iter().map(short).collect::<Vec<_>>(), ["alive true"]);
+    let told: Vec<_> = (0..10_000).flat_map(|secs| bench.tick(secs)).collect();
+    assert_eq!(told, [""; 0]);
 }

@@ -9,6 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
+use wharf_contract::port::Counts;
 use wharf_contract::{Command, CommandError, DeviceId, Event, PointId, Port};
 
 use crate::radio::Finder;
@@ -18,6 +19,7 @@ use super::plan::{End, Plan, Step};
 use super::target::Target;
 use super::timetable::Timetable;
 use super::visit::{Means, Member, Presence, Visited, WAITING, visit};
+use super::wire::Ledger;
 
 /// How many events may wait for the session, and how many commands for the connections.
 const EVENTS: usize = 256;
@@ -26,6 +28,9 @@ const COMMANDS: usize = 64;
 /// So many failures in a row, and a device counts as gone. One is not much: somebody may have stood in
 /// between.
 const TOLERATED: u32 = 2;
+
+/// What is counted: connections made, and those that could not be or that broke.
+const CONNECTIONS: [&str; 2] = ["connections", "connections_broken"];
 
 /// The session's end of the connections.
 #[derive(Debug)]
@@ -42,13 +47,12 @@ pub(crate) struct Gatt {
 
 impl Gatt {
     /// Starts connecting. `None` if there is nothing to connect to.
-    pub(crate) fn start(targets: &[Arc<Target>], finder: Finder, settings: Settings) -> Option<Self> {
+    pub(crate) fn start(targets: &[Arc<Target>], finder: Finder, settings: Settings, port: &Port) -> Option<Self> {
         if targets.is_empty() {
             return None;
         }
         let (sender, commands) = mpsc::channel(COMMANDS);
         let (events, told) = mpsc::channel(EVENTS);
-        let stop = CancellationToken::new();
         let names = |target: &Arc<Target>| {
             let device = target.device.clone();
             let name = move |point: &super::target::Point| (device.clone(), point.name.clone());
@@ -58,7 +62,8 @@ impl Gatt {
         // A visit that is asked to end does so after an exchange, and then takes leave.
         let waits = settings.waits;
         let stopping = waits.exchange + waits.disconnect + Duration::from_secs(2);
-        let crew = Crew::new(targets, finder, settings, events, stop.clone());
+        let crew = Crew::new(targets, finder, settings, events, port);
+        let stop = crew.stop.clone();
         let (end, task) = (stop.clone().drop_guard(), tokio::spawn(crew.run(commands)));
         Some(Self { commands: sender, events: told, points, stop, _end: end, task, stopping })
     }
@@ -114,6 +119,7 @@ struct Crew {
     events: mpsc::Sender<Event>,
     connected: (mpsc::Sender<usize>, mpsc::Receiver<usize>),
     stop: CancellationToken,
+    counts: Counts,
 }
 
 /// A device's place.
@@ -136,7 +142,7 @@ impl Crew {
         finder: Finder,
         settings: Settings,
         events: mpsc::Sender<Event>,
-        stop: CancellationToken,
+        port: &Port,
     ) -> Self {
         let now = Instant::now();
         let plan = Plan::new(settings.sharing, targets.iter().map(|target| target.keep), now);
@@ -148,6 +154,7 @@ impl Crew {
                 wire: None,
                 waiting: std::collections::VecDeque::new(),
                 presence: Presence::Unsaid,
+                ledger: Ledger { traffic: [port.traffic(), port.expect(&target.device)], counts: port.counts() },
             }),
             commands: None,
             give_way: CancellationToken::new(),
@@ -156,7 +163,9 @@ impl Crew {
         };
         let slots = targets.iter().map(slot).collect();
         let connected = mpsc::channel(targets.len().max(1));
-        Self { finder, settings, plan, slots, visits: JoinSet::new(), events, connected, stop }
+        let (stop, counts) = (CancellationToken::new(), port.counts());
+        CONNECTIONS.into_iter().for_each(|what| counts.add(what, 0));
+        Self { finder, settings, plan, slots, visits: JoinSet::new(), events, connected, stop, counts }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -205,6 +214,7 @@ impl Crew {
             connected: self.connected.0.clone(),
             index,
             give_way: slot.give_way.clone(),
+            stop: self.stop.clone(),
         };
         self.visits.spawn(visit(member, means));
     }
@@ -237,6 +247,8 @@ impl Crew {
     }
 
     fn is_connected(&mut self, index: usize) {
+        let [made, _] = CONNECTIONS;
+        self.counts.add(made, 1);
         self.plan.connected(index, Instant::now());
         if let Some(slot) = self.slots.get_mut(index) {
             (slot.reason, slot.missed) = (None, None);
@@ -254,7 +266,7 @@ impl Crew {
         if let Some(member) = &mut slot.member {
             match (self.plan.left_alone(index, Instant::now()), &slot.reason) {
                 (Some(left), Some(reason)) => {
-                    let words = format!("{reason}; it is tried again in {} s", left.as_secs() + 1);
+                    let words = format!("{reason}; the next try is in {} s", left.as_secs() + 1);
                     command.answer(Err(CommandError::NotSent(words)));
                 }
                 _ => {
@@ -291,6 +303,8 @@ impl Crew {
             return;
         };
         debug!(device = %slot.target.device, reason, "a connection ended");
+        let [_, broken] = CONNECTIONS;
+        self.counts.add(broken, u64::from(end != End::NotThere));
         for command in member.waiting.drain(..) {
             command.answer(Err(CommandError::NotSent(reason.clone())));
         }

@@ -3,15 +3,18 @@
 //! - [`target`]: the devices and their points, as the site file says.
 //! - [`standard`]: characteristics that the Bluetooth SIG has laid down.
 //! - [`value`]: from bytes to values and back. Pure.
-//! - [`plan`]: who connects when. [`timetable`]: which point is read when. Both pure.
+//! - [`plan`]: who connects when. [`timetable`]: which point is read when. [`load`]: what that takes. All pure.
 //! - [`crew`]: the task that makes and shares out connections; the session's end of it.
+//! - [`bond`]: pairing, where the site file asks for it.
 //! - [`visit`]: one connection. [`wire`]: the edge to btleplug.
 //!
 //! A connection that is lost is noticed by the adapter's events: the stream of a device's values just
 //! falls silent. Connections are kept rather than made again, and a device has one such stream for as
 //! long as the connection to the daemon lasts: each that is dropped may leave a rule behind on the bus.
 
+pub(crate) mod bond;
 pub(crate) mod crew;
+pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod standard;
 pub(crate) mod target;
@@ -47,6 +50,7 @@ impl Default for Settings {
                 look_again: Duration::from_secs(2),
             },
             waits: Waits {
+                pair: Duration::from_secs(30),
                 connect: Duration::from_secs(25),
                 exchange: Duration::from_secs(10),
                 disconnect: Duration::from_secs(4),

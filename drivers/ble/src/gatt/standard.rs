@@ -1,7 +1,9 @@
 //! Characteristics whose meaning the Bluetooth SIG has laid down, and the services they are found in.
 //!
 //! Sources: Assigned Numbers (services 180f, 180a, 181a, 1809; the UUIDs below), GATT Specification
-//! Supplement (types, exponents, the values for "not known"), Health Thermometer Service 1.0.
+//! Supplement v5 (types, exponents, the values for "not known"; what has none there has none here),
+//! Health Thermometer Service 1.0. Irradiance is in tenths of W/m², as the older XML definitions have it.
+//! A CO₂ of 65534 stands for that or more.
 
 use std::time::Duration;
 
@@ -164,8 +166,21 @@ mod tests {
         check(0x2a6d, &[0x62, 0x76, 0x0f, 0x00], Ok(Value::Float(1013.346)));
         check(0x2a7b, &[0xfb], Ok(Value::Int(-5)));
         check(0x2b8c, &[0x20, 0x03], Ok(Value::Int(800)));
+        check(0x2afb, &[0x40, 0xe2, 0x01], Ok(Value::Float(1234.56)));
+        check(0x2a76, &[7], Ok(Value::Int(7)));
+        check(0x2a70, &[0xd2, 0x04], Ok(Value::Float(12.34)));
+        check(0x2a71, &[0x9f, 0x8c], Ok(Value::Float(359.99)));
+        check(0x2a78, &[0x0c, 0x00], Ok(Value::Int(12)));
+        check(0x2a77, &[0xd2, 0x04], Ok(Value::Float(123.4)));
         check(0x2a29, b"Acme", Ok(Value::Text("Acme".into())));
-        assert!(of(Uuid::short(0x2a6e)).unwrap().codec().decode(&[0x00, 0x80]).is_err(), "not known");
+        for (characteristic, not_known) in [
+            (0x2a6e, &[0x00, 0x80][..]),
+            (0x2a6f, &[0xff, 0xff]),
+            (0x2b8c, &[0xff, 0xff]),
+            (0x2afb, &[0xff, 0xff, 0xff]),
+        ] {
+            assert!(of(Uuid::short(characteristic)).unwrap().codec().decode(not_known).is_err(), "{characteristic:x}");
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::advert::described::field::{Field, Form, Meaning, Part};
 use crate::advert::{Address, Kind, Uuid};
 use crate::config::{ByteOrder, Connect, DeviceSettings, LinkSettings, PointSettings, ValueType};
 
+use super::bond::Bond;
 use super::standard::{self, Standard};
-use super::value::{AS_IT_IS, Codec, Coding};
+use super::value::{AS_IT_IS, Codec, Coding, LONGEST};
 
 /// How often a point is read that does not say it.
 const USUAL: Duration = Duration::from_secs(60);
@@ -24,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) address: Address,
     /// Whether its connection is kept.
     pub(crate) keep: bool,
+    /// How it is paired with, if it is.
+    pub(crate) bond: Option<Bond>,
     pub(crate) points: Vec<Point>,
 }
 
@@ -122,6 +125,7 @@ fn target(name: &Name, device: &DeviceSettings) -> Target {
     Target {
         device: DeviceId::from(name),
         address,
+        bond: device.pair.map(Bond::new),
         keep: device.connect.map_or_else(|| points.iter().any(often), |connect| connect == Connect::Keep),
         points,
     }
@@ -154,14 +158,29 @@ pub(crate) fn codec(settings: &PointSettings) -> Result<Codec, (&'static str, St
         },
         _ => Coding::Field(Box::new(field(settings, kind)?)),
     };
+    let width = match &coding {
+        Coding::Field(field) => usize::from(field.form.width()),
+        Coding::Medical { wide, .. } => {
+            if *wide {
+                4
+            } else {
+                2
+            }
+        }
+        Coding::Text(length) => length.unwrap_or(1),
+        Coding::Thermometer => 5,
+    };
+    if at + width > LONGEST {
+        return Err(("at", format!("it would end behind the last byte there can be: a value has {LONGEST} at most")));
+    }
     Ok(Codec { at, coding })
 }
 
 fn field(settings: &PointSettings, kind: ValueType) -> Result<Field, (&'static str, String)> {
-    let form = form(kind);
+    let form = kind.form(0).unwrap_or(Form::Text(0));
     let bits = u32::from(form.width()).saturating_mul(8);
     let part = match settings.bit.map(Ranged::get) {
-        Some(bit) if u32::from(bit) >= bits => return Err(("bit", format!("there are {bits} bits, counted from 0"))),
+        Some(bit) if u32::from(bit) >= bits => return Err(("bit", no_bit(bit, bits))),
         Some(bit) => Part::Bit(bit),
         None => Part::All,
     };
@@ -178,6 +197,11 @@ fn field(settings: &PointSettings, kind: ValueType) -> Result<Field, (&'static s
         (None, Some(linear)) => Meaning::Scaled(linear),
         (None, None) => Meaning::Itself,
     };
+    if let Meaning::Flags(flags) = &meaning
+        && let Some((bit, _)) = flags.iter().find(|(bit, _)| u32::from(*bit) >= bits)
+    {
+        return Err(("flags", no_bit(*bit, bits)));
+    }
     let invalid = settings.invalid.iter().flat_map(|invalid| invalid.iter());
     let invalid = invalid.map(|number| bits_of(*number, form)).collect::<Result<_, _>>();
     Ok(Field {
@@ -190,29 +214,8 @@ fn field(settings: &PointSettings, kind: ValueType) -> Result<Field, (&'static s
     })
 }
 
-fn form(kind: ValueType) -> Form {
-    match kind {
-        ValueType::Bool => Form::Bool,
-        ValueType::U8 => Form::Unsigned(1),
-        ValueType::I8 => Form::Signed(1),
-        ValueType::U16 => Form::Unsigned(2),
-        ValueType::I16 => Form::Signed(2),
-        ValueType::U24 => Form::Unsigned(3),
-        ValueType::I24 => Form::Signed(3),
-        ValueType::U32 => Form::Unsigned(4),
-        ValueType::I32 => Form::Signed(4),
-        ValueType::U48 => Form::Unsigned(6),
-        ValueType::I48 => Form::Signed(6),
-        ValueType::U64 => Form::Unsigned(8),
-        ValueType::I64 => Form::Signed(8),
-        ValueType::F32 => Form::F32,
-        ValueType::F64 => Form::F64,
-        ValueType::Bcd8 => Form::Bcd(1),
-        ValueType::Bcd16 => Form::Bcd(2),
-        ValueType::Bcd32 => Form::Bcd(4),
-        ValueType::Bcd64 => Form::Bcd(8),
-        ValueType::Text | ValueType::Medfloat16 | ValueType::Medfloat32 => Form::Text(0),
-    }
+fn no_bit(bit: u8, bits: u32) -> String {
+    format!("there is no bit {bit}, they are counted from 0 to {}", bits.saturating_sub(1))
 }
 
 /// The bits that stand for no value.
@@ -225,7 +228,10 @@ fn bits_of(number: RawNumber, form: Form) -> Result<u64, String> {
         _ => return Err("write the bits in hexadecimal, such as 0x8000".to_owned()),
     };
     let fits = u64::try_from(bits).ok().filter(|bits| i128::from(*bits) < span);
-    fits.ok_or_else(|| format!("{bits} does not fit {} bytes", form.width()))
+    fits.ok_or_else(|| {
+        let shown = if matches!(number, RawNumber::Bits(_)) { format!("{bits:#X}") } else { bits.to_string() };
+        format!("{shown} does not fit {} bits", u32::from(form.width()).saturating_mul(8))
+    })
 }
 
 /// What the number is put through, if anything.

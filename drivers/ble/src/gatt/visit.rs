@@ -12,10 +12,11 @@ use wharf_contract::{Action, Command, CommandError, Done, Event, Reading, Value}
 
 use crate::radio::{Cuts, Finder};
 
+use super::bond::Bond;
 use super::plan::End;
 use super::target::{Point, Target};
 use super::timetable::Timetable;
-use super::wire::{Fault, Spot, Waits, Wire};
+use super::wire::{Fault, Ledger, Spot, Waits, Wire};
 
 /// How many commands may wait for one device.
 pub(crate) const WAITING: usize = 16;
@@ -38,6 +39,7 @@ pub(crate) struct Member {
     /// Commands that were not carried out yet, the oldest first.
     pub(crate) waiting: VecDeque<Command>,
     pub(crate) presence: Presence,
+    pub(crate) ledger: Ledger,
 }
 
 /// What was said of a device.
@@ -61,6 +63,8 @@ pub(crate) struct Means {
     pub(crate) index: usize,
     /// Asks it to end.
     pub(crate) give_way: CancellationToken,
+    /// Cancelled once all of them are to end for good.
+    pub(crate) stop: CancellationToken,
 }
 
 /// How a visit ended.
@@ -135,6 +139,10 @@ pub(crate) async fn visit(mut member: Member, mut means: Means) -> Visited {
     let (end, reason) = match make(&mut member, &mut means).await {
         Ok(wire) => {
             let (wire, ended) = spend(wire, &mut member, &mut means).await;
+            // A daemon takes two seconds to end a connection. Whoever stops may not wait for so long.
+            if means.stop.is_cancelled() && member.presence == Presence::There {
+                member.is_gone("the gateway is stopping", &means.events).await;
+            }
             // Of one that is known to be cut there is nothing left to end.
             let is_cut = matches!(&ended, Err(Fault::Lost(_)));
             if !is_cut && let Err(fault) = wire.disconnect().await {
@@ -161,28 +169,37 @@ async fn make(member: &mut Member, means: &mut Means) -> Result<(Wire, u64), (En
     let reach = means.finder.peripheral(address).await.map_err(|error| (End::NotThere, error.to_string()))?;
     let cut_before = means.finder.cuts().borrow().get(&address).copied().unwrap_or(0);
     let kept = member.wire.take().filter(Wire::is_worth_keeping);
-    let mut wire = kept.unwrap_or_else(|| Wire::new(reach, means.waits));
+    let mut wire = kept.unwrap_or_else(|| Wire::new(reach.clone(), means.waits, member.ledger.clone()));
+    let mut is_lost = false;
     let made = {
-        let mut connecting = std::pin::pin!(wire.connect());
+        let (bond, limit) = (member.target.bond.clone(), means.waits.pair);
+        let connecting = async {
+            Bond::see_to(bond.as_ref(), &reach, limit).await?;
+            wire.connect().await.map_err(|fault| {
+                is_lost = matches!(fault, Fault::Lost(_));
+                format!("cannot connect: {fault}")
+            })
+        };
+        let mut connecting = std::pin::pin!(connecting);
         loop {
             let expires = member.expire(Instant::now());
             tokio::select! {
                 made = &mut connecting => break made,
                 Some(command) = means.commands.recv() => member.take(command),
                 () = until(expires) => {}
-                () = means.give_way.cancelled() => break Err(Fault::Broken("the gateway is stopping".to_owned())),
+                () = means.give_way.cancelled() => break Err("the gateway is stopping".to_owned()),
             }
         }
     };
     match made {
         Ok(()) => Ok((wire, cut_before)),
-        Err(fault) => {
+        Err(reason) => {
             // The daemon may still be at it, and the device would be taken up by nobody.
             if let Err(fault) = wire.disconnect().await {
                 debug!(%address, %fault, "an attempt to connect could not be ended");
             }
-            member.wire = Some(wire).filter(|wire| wire.is_worth_keeping() && !matches!(fault, Fault::Lost(_)));
-            Err((End::Badly, format!("cannot connect: {fault}")))
+            member.wire = Some(wire).filter(|wire| wire.is_worth_keeping() && !is_lost);
+            Err((End::Badly, reason))
         }
     }
 }
@@ -224,7 +241,7 @@ impl Visit<'_> {
                 continue;
             };
             match self.wire.subscribe(spot).await {
-                Err(Fault::Refused(reason) | Fault::Broken(reason)) => {
+                Err(Fault::Refused(reason) | Fault::Unpaired(reason) | Fault::Broken(reason)) => {
                     self.tell(point, Err(format!("the device does not tell of it: {reason}")), SystemTime::now()).await;
                 }
                 outcome => outcome?,
@@ -327,7 +344,7 @@ impl Visit<'_> {
     /// Whether the connection is of no more use.
     fn weigh(&mut self, fault: Fault) -> Result<(), Fault> {
         match fault {
-            Fault::Refused(_) => Ok(()),
+            Fault::Refused(_) | Fault::Unpaired(_) => Ok(()),
             Fault::Broken(_) if self.broken + 1 < MOST_BROKEN => {
                 self.broken += 1;
                 Ok(())
@@ -481,7 +498,7 @@ type Outcome = Result<(Option<Value>, Option<Value>, Option<&'static str>), Comm
 /// A write that failed on the way may have arrived.
 fn in_answer(fault: &Fault) -> CommandError {
     match fault {
-        Fault::Refused(reason) => CommandError::Refused(reason.clone()),
+        Fault::Refused(reason) | Fault::Unpaired(reason) => CommandError::Refused(reason.clone()),
         fault => {
             warn!(%fault, "a command was not answered");
             CommandError::NoAnswer(fault.to_string())

@@ -31,7 +31,7 @@ pub(super) async fn wait_for(shared: &Shared, manager: &Manager, last: Option<[u
             Ok(None) => shared.say(RadioState::Gone { adapter: settings.adapter.clone() }),
             Err(fault) => {
                 shared.failed(&fault);
-                tracing::debug!(%fault, "asking for the Bluetooth adapters");
+                shared.say(RadioState::Unanswered { reason: fault.to_string() });
             }
         }
         tokio::time::sleep(pause).await;

@@ -5,7 +5,7 @@
 //! kinds of Bluetooth, and an adapter that has both then listens for the one we need only half of the
 //! time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -25,16 +25,18 @@ use crate::advert::Address;
 pub(super) const BLUEZ: &str = "org.bluez";
 
 const ADAPTER: &str = "org.bluez.Adapter1";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const OBJECTS: &str = "org.freedesktop.DBus.ObjectManager";
-const BUS: &str = "org.freedesktop.DBus";
+pub(super) const BUS: &str = "org.freedesktop.DBus";
 
 /// A connection to the system bus.
 pub(super) struct Bus {
     pub connection: Arc<SyncConnection>,
-    call: Duration,
-    present: watch::Receiver<bool>,
-    removed: watch::Receiver<String>,
+    pub call: Duration,
+    /// Whether the daemon is there; nothing before anybody has said.
+    present: watch::Receiver<Option<bool>>,
+    /// The adapters that were pulled out since it was opened: two may go at once.
+    removed: watch::Receiver<HashSet<String>>,
     /// As long as these are kept, the two above are told.
     _matches: [MsgMatch; 2],
 }
@@ -97,46 +99,46 @@ impl Bus {
         let (resource, connection) = dbus_tokio::connection::new_system_sync()?;
         let lifeline = Lifeline(tokio::spawn(async move { resource.await.to_string() }));
         connection.set_signal_match_mode(true);
-        let (tell, present) = watch::channel(false);
+        let (tell, present) = watch::channel(None);
         let owners = MatchRule::new_signal(BUS, "NameOwnerChanged").with_sender(BUS);
         let heard = tell.clone();
         let matched = timeout(call, connection.add_match(owners)).await.map_err(|_| Fault::Timeout)??;
         let owners = matched.cb(move |_, (name, _, owner): (String, String, String)| {
             if name == BLUEZ {
-                heard.send_replace(!owner.is_empty());
+                heard.send_replace(Some(!owner.is_empty()));
             }
             true
         });
-        let (tell_removed, removed) = watch::channel(String::new());
+        let (tell_removed, removed) = watch::channel(HashSet::new());
         let removals = MatchRule::new_signal(OBJECTS, "InterfacesRemoved").with_sender(BLUEZ);
         let matched = timeout(call, connection.add_match(removals)).await.map_err(|_| Fault::Timeout)??;
         let removals = matched.cb(move |_, (place, faces): (Path<'static>, Vec<String>)| {
             if faces.iter().any(|face| face == ADAPTER) {
-                tell_removed.send_replace(place.to_string());
+                tell_removed.send_if_modified(|removed| removed.insert(place.to_string()));
             }
             true
         });
         let bus = Self { connection, call, present, removed, _matches: [owners, removals] };
         let (owned,): (bool,) = bus.ask(BUS, "/org/freedesktop/DBus", BUS, "NameHasOwner", (BLUEZ,)).await?;
-        tell.send_replace(owned);
+        is_answered(&tell, owned);
         Ok((bus, lifeline))
     }
 
     /// Waits until the daemon is there.
     pub(super) async fn daemon(&self) {
-        if self.present.clone().wait_for(|present| *present).await.is_err() {
+        if self.present.clone().wait_for(|present| *present == Some(true)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Whether the daemon is there.
     pub(super) fn has_daemon(&self) -> bool {
-        *self.present.borrow()
+        *self.present.borrow() == Some(true)
     }
 
     /// Waits until the daemon is not there any more.
     pub(super) async fn daemon_gone(&self) {
-        if self.present.clone().wait_for(|present| !*present).await.is_err() {
+        if self.present.clone().wait_for(|present| *present == Some(false)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -144,7 +146,7 @@ impl Bus {
     /// Waits until an adapter has been pulled out.
     pub(super) async fn adapter_gone(&self, adapter: &str) {
         let place = path(adapter);
-        if self.removed.clone().wait_for(|removed| *removed == place).await.is_err() {
+        if self.removed.clone().wait_for(|removed| removed.contains(&place)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -199,6 +201,16 @@ impl Drop for Lifeline {
     }
 }
 
+/// The bus has answered whether the daemon is there. What it has told by itself is at least as new: it was
+/// asked to tell first, and tells in order; and an answer may be looked at long after it came.
+fn is_answered(present: &watch::Sender<Option<bool>>, owned: bool) {
+    present.send_if_modified(|present| {
+        let is_first = present.is_none();
+        present.get_or_insert(owned);
+        is_first
+    });
+}
+
 /// Where an adapter is on the bus.
 pub(super) fn path(adapter: &str) -> String {
     format!("/org/bluez/{adapter}")
@@ -208,4 +220,20 @@ pub(super) fn path(adapter: &str) -> String {
 pub(super) fn address_in(path: &str) -> Option<Address> {
     let (_, device) = path.rsplit_once("/dev_")?;
     device.replace('_', ":").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_came_before_the_answer_was_looked_at_is_not_waited_for() {
+        let present = watch::Sender::new(None);
+        is_answered(&present, false);
+        assert_eq!(*present.borrow(), Some(false), "nobody has told anything else");
+        let present = watch::Sender::new(None);
+        present.send_replace(Some(true));
+        is_answered(&present, false);
+        assert_eq!(*present.borrow(), Some(true));
+    }
 }

@@ -9,6 +9,8 @@ pub struct Counters {
     pub heard: u64,
     /// Of these, dropped because nobody took them in time.
     pub dropped: u64,
+    /// Times that all that waited to be looked at was thrown away, because more came than could be.
+    pub overruns: u64,
     /// Of these, handed over without some of their data, because it could not be told from what
     /// earlier ones had carried.
     pub ambiguous: u64,
@@ -28,27 +30,46 @@ pub struct Counters {
     pub connections: u64,
 }
 
+impl Counters {
+    /// All that only ever grows, each with the name that it goes by on status pages.
+    pub fn named(&self) -> [(&'static str, u64); 10] {
+        [
+            ("heard", self.heard),
+            ("dropped", self.dropped),
+            ("overruns", self.overruns),
+            ("ambiguous", self.ambiguous),
+            ("forgotten", self.forgotten),
+            ("calls_failed", self.failures),
+            ("calls_timed_out", self.timeouts),
+            ("scans", self.scans),
+            ("power_cycles", self.power_cycles),
+            ("bus_connections", self.connections),
+        ]
+    }
+}
+
 /// The same, being counted.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub heard: Count,
-    pub dropped: Count,
-    pub ambiguous: Count,
-    pub remembered: Count,
-    pub forgotten: Count,
-    pub failures: Count,
-    pub timeouts: Count,
-    pub scans: Count,
-    pub power_cycles: Count,
-    pub connections: Count,
+pub(crate) struct Tally {
+    pub(crate) heard: Count,
+    pub(crate) dropped: Count,
+    pub(crate) overruns: Count,
+    pub(crate) ambiguous: Count,
+    pub(crate) remembered: Count,
+    pub(crate) forgotten: Count,
+    pub(crate) failures: Count,
+    pub(crate) timeouts: Count,
+    pub(crate) scans: Count,
+    pub(crate) power_cycles: Count,
+    pub(crate) connections: Count,
 }
 
 /// One number, counted on the radio's thread and read on others.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(crate) struct Count(AtomicU64);
 
 impl Count {
-    pub(super) fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
@@ -62,10 +83,11 @@ impl Count {
 }
 
 impl Tally {
-    pub(super) fn read(&self) -> Counters {
+    pub(crate) fn read(&self) -> Counters {
         Counters {
             heard: self.heard.read(),
             dropped: self.dropped.read(),
+            overruns: self.overruns.read(),
             ambiguous: self.ambiguous.read(),
             remembered: self.remembered.read(),
             forgotten: self.forgotten.read(),

@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use btleplug::api::{Central as _, CentralEvent, CentralState, Peripheral as _, PeripheralProperties};
@@ -17,12 +17,13 @@ use tokio::runtime::Handle;
 use crate::advert::{Address, Uuid};
 
 use super::adapter::Named;
+use super::backlog::Backlog;
 use super::bus::{Bus, address_in, within};
 use super::fresh::Told;
 use super::gather::{Gather, Piece, Report};
 use super::scan::Scan;
 use super::session::{Ended, Memory};
-use super::{RadioState, Shared};
+use super::{Current, RadioState, Shared};
 
 /// How long the pieces of one report may be apart, once there is data, and before: a strength is
 /// seldom all that is told.
@@ -39,6 +40,9 @@ const SIGNAL: Duration = Duration::from_millis(150);
 
 /// How many that were found may wait for that.
 const FOUND: usize = 1024;
+
+/// How long after too much was on the air that is not logged again.
+const LOG_AGAIN: Duration = Duration::from_secs(600);
 
 type Events = Pin<Box<dyn Stream<Item = CentralEvent> + Send>>;
 
@@ -58,6 +62,7 @@ pub(super) struct Listener<'a> {
     found: VecDeque<(Instant, SystemTime, Address)>,
     /// The devices that are connected: by us or by others.
     linked: HashSet<Address>,
+    backlog: Option<Backlog>,
 }
 
 impl<'a> Listener<'a> {
@@ -74,6 +79,7 @@ impl<'a> Listener<'a> {
             of: None,
             found: VecDeque::new(),
             linked: HashSet::new(),
+            backlog: None,
         }
     }
 
@@ -89,7 +95,18 @@ impl<'a> Listener<'a> {
             }
         };
         self.pass_over_replay(&mut events);
-        self.shared.current.send_replace(Some((self.adapter.adapter.clone(), Handle::current())));
+        match Backlog::watch(self.bus, &self.adapter.name).await {
+            Ok(backlog) => self.backlog = Some(backlog),
+            Err(fault) => {
+                self.shared.failed(&fault);
+                return Ended::Lost;
+            }
+        }
+        self.shared.current.send_replace(Some(Current {
+            adapter: self.adapter.adapter.clone(),
+            runtime: Handle::current(),
+            connection: Arc::clone(&self.bus.connection),
+        }));
         loop {
             if let Err(ended) = self.tend().await {
                 return ended;
@@ -138,6 +155,10 @@ impl<'a> Listener<'a> {
     /// Does what is due.
     async fn tend(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
+        if self.backlog.as_ref().is_some_and(Backlog::is_too_long) {
+            self.overrun(now);
+            return Err(Ended::Lost);
+        }
         if self.complete_at().is_some_and(|complete| complete <= now) {
             self.flush().await;
         }
@@ -152,7 +173,27 @@ impl<'a> Listener<'a> {
         self.remedy_silence(now, !self.linked.is_empty()).await
     }
 
+    /// More comes than can be looked at: what waits goes with the connection.
+    fn overrun(&mut self, now: Instant) {
+        self.shared.tally.overruns.add(1);
+        let told = self.memory.overrun_told.is_some_and(|at| now < at + LOG_AGAIN);
+        if !told {
+            self.memory.overrun_told = Some(now);
+            let adapter = &self.adapter.name;
+            tracing::warn!(%adapter, "more is on the air than this machine can look at; what waited was thrown away");
+        }
+    }
+
     async fn take(&mut self, event: CentralEvent) {
+        let is_counted = matches!(
+            event,
+            CentralEvent::RssiUpdate { .. }
+                | CentralEvent::ManufacturerDataAdvertisement { .. }
+                | CentralEvent::ServiceDataAdvertisement { .. }
+        );
+        if let Some(backlog) = self.backlog.as_mut().filter(|_| is_counted) {
+            backlog.take();
+        }
         match event {
             CentralEvent::DeviceDiscovered(id) => self.discovered(&id).await,
             CentralEvent::RssiUpdate { id, rssi } => self.piece(&id, Piece::Rssi(rssi)).await,

@@ -17,6 +17,9 @@ const ADAPTER: &str = "org.bluez.Adapter1";
 pub enum Look {
     /// There is no way to the bus, in its words.
     NoBus(String),
+    /// The bus takes connections of this user and answers nothing. So does one whose machine does not know
+    /// the user's number, which is usual in containers.
+    Mute,
     /// The daemon is not on the bus.
     NoDaemon,
     /// The daemon is there, and will not speak with us, in the bus's words.
@@ -40,17 +43,18 @@ pub struct AdapterSeen {
     pub monitors: bool,
 }
 
-/// Looks. No question to the bus may take longer than `call`.
+/// Looks. No question to the bus may take longer than `call`, but for its welcome: libdbus itself waits 25 s
+/// for that.
 pub fn look(call: Duration) -> Look {
     let connection = match Connection::new_system() {
         Ok(connection) => connection,
-        Err(error) => return Look::NoBus(words(&error)),
+        Err(error) => return no_bus(&error),
     };
     let bus = connection.with_proxy("org.freedesktop.DBus", "/org/freedesktop/DBus", call);
     match bus.method_call("org.freedesktop.DBus", "NameHasOwner", (BLUEZ,)) {
         Ok((true,)) => {}
         Ok((false,)) => return Look::NoDaemon,
-        Err(error) => return Look::NoBus(words(&error)),
+        Err(error) => return no_bus(&error),
     }
     type Interfaces = std::collections::HashMap<String, PropMap>;
     type Objects = std::collections::HashMap<Path<'static>, Interfaces>;
@@ -75,6 +79,13 @@ pub fn look(call: Duration) -> Look {
     let mut adapters: Vec<AdapterSeen> = objects.iter().filter_map(seen).collect();
     adapters.sort_by(|a, b| a.name.cmp(&b.name));
     Look::Adapters(adapters)
+}
+
+fn no_bus(error: &dbus::Error) -> Look {
+    match error.name() {
+        Some("org.freedesktop.DBus.Error.NoReply" | "org.freedesktop.DBus.Error.Timeout") => Look::Mute,
+        _ => Look::NoBus(words(error)),
+    }
 }
 
 fn words(error: &dbus::Error) -> String {

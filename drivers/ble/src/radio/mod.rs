@@ -8,11 +8,13 @@
 //! - `session`: one connection to the bus after the other, each until something breaks
 //! - `adapter`: which adapter is meant
 //! - `reach`: the way to single devices
+//! - `pair`: a bond with one, and what the daemon asks meanwhile
 //! - `listen`: from the adapter's events to advertisements
 //! - `scan`: starting the scan, and what to make of a refusal
 //! - `bus`: our own connection: who is there, power, discovery
 //! - `monitor`: an advertisement monitor beside the scan
 //! - `gather`: from the pieces that events come in to one report (pure)
+//! - `backlog`: what waits to be looked at, and when that is too much
 //! - `fresh`: from what BlueZ has gathered to what was on the air (pure)
 //! - `watchdog`: what to do about silence (pure)
 //!
@@ -22,6 +24,7 @@
 //! that ends with its runtime.
 
 mod adapter;
+mod backlog;
 mod bus;
 mod counters;
 mod fresh;
@@ -29,6 +32,7 @@ mod gather;
 mod listen;
 mod look;
 mod monitor;
+mod pair;
 mod reach;
 mod scan;
 mod session;
@@ -41,6 +45,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use btleplug::platform::{Adapter, PeripheralId};
+use dbus::nonblock::SyncConnection;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -49,8 +54,9 @@ use crate::advert::{Address, Advert};
 
 use bus::Fault;
 pub use counters::Counters;
-use counters::Tally;
+pub(crate) use counters::Tally;
 pub use look::{AdapterSeen, Look, look};
+pub use pair::NotPaired;
 pub use reach::{Finder, Reach, Unreachable};
 pub use state::RadioState;
 
@@ -134,12 +140,27 @@ struct Shared {
     settings: RadioSettings,
     stop: CancellationToken,
     state: watch::Sender<RadioState>,
-    current: watch::Sender<Option<(Adapter, Handle)>>,
+    current: watch::Sender<Option<Current>>,
     /// What the daemon calls the devices we connect to.
     reachable: Mutex<HashMap<Address, PeripheralId>>,
-    tally: Tally,
+    tally: Arc<Tally>,
     cuts: watch::Sender<Cuts>,
     heard: mpsc::Sender<Heard>,
+}
+
+/// What the connection to the daemon is at the moment.
+#[derive(Clone)]
+struct Current {
+    adapter: Adapter,
+    runtime: Handle,
+    /// Our own connection, beside the adapter's.
+    connection: Arc<SyncConnection>,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").field("adapter", &self.adapter).finish_non_exhaustive()
+    }
 }
 
 impl Radio {
@@ -156,7 +177,7 @@ impl Radio {
             state: watch::Sender::new(RadioState::Starting),
             current: watch::Sender::new(None),
             reachable: Mutex::default(),
-            tally: Tally::default(),
+            tally: Arc::default(),
             cuts: watch::Sender::default(),
             heard,
         });
@@ -173,6 +194,11 @@ impl Radio {
     /// What it has counted since it was started.
     pub fn counters(&self) -> Counters {
         self.shared.tally.read()
+    }
+
+    /// The same, being counted, also for who outlives the radio.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shared.tally)
     }
 
     /// The way to the devices of the settings' `connectable`.

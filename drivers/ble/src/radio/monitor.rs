@@ -25,7 +25,7 @@ use super::bus::{BLUEZ, Bus, Fault, address_in, path};
 const MANAGER: &str = "org.bluez.AdvertisementMonitorManager1";
 const MONITOR: &str = "org.bluez.AdvertisementMonitor1";
 /// Where our monitors are on the bus.
-const ROOT: &str = "/wharf";
+const ROOT: &str = "/wharf/monitors";
 
 /// How many patterns a monitor may have. Daemons up to 5.8x reckon a monitor's length in eight bits: an
 /// eighth pattern overwrites their memory, and they crash.
@@ -69,14 +69,16 @@ impl Monitor {
         let objects = Objects { patterns: patterns.chunks(PATTERNS).map(<[Pattern]>::to_vec).collect() };
         let (tell, found) = mpsc::channel(FOUND);
         let receiver = bus.connection.start_receive(
-            MatchRule::new().with_type(MessageType::MethodCall),
+            MatchRule::new().with_type(MessageType::MethodCall).with_namespaced_path(ROOT),
             Box::new(move |call, connection: &SyncConnection| {
                 if let Some(address) = found_in(&call) {
                     // What does not fit is a repetition that nobody misses.
                     let _ = tell.try_send(address);
                 }
-                // A reply that cannot be sent means that the connection is dead, which is noticed elsewhere.
-                let _ = connection.send(objects.answer(&call));
+                if let Some(answer) = objects.answer(&call) {
+                    // One that cannot be sent means that the connection is dead, which is noticed elsewhere.
+                    let _ = connection.send(answer);
+                }
                 true
             }),
         );
@@ -121,10 +123,15 @@ struct Objects {
 }
 
 impl Objects {
-    fn answer(&self, call: &Message) -> Message {
+    /// What to answer. Nothing to what wants no answer, as bluetoothd tells of each device that it found: the
+    /// bus would refuse it, and write a line into the machine's log each time.
+    fn answer(&self, call: &Message) -> Option<Message> {
+        if call.get_no_reply() {
+            return None;
+        }
         let face = call.interface();
         let method = call.member();
-        match (face.as_deref().unwrap_or_default(), method.as_deref().unwrap_or_default()) {
+        Some(match (face.as_deref().unwrap_or_default(), method.as_deref().unwrap_or_default()) {
             ("org.freedesktop.DBus.ObjectManager", "GetManagedObjects") => call.method_return().append1(self.managed()),
             ("org.freedesktop.DBus.Properties", "GetAll") => match self.properties_at(call) {
                 Some(properties) => call.method_return().append1(properties),
@@ -134,7 +141,7 @@ impl Objects {
             (MONITOR, "Activate" | "Release" | "DeviceFound" | "DeviceLost") => call.method_return(),
             ("org.freedesktop.DBus.Peer", "Ping") => call.method_return(),
             (_, method) => MethodErr::no_method(method).to_message(call),
-        }
+        })
     }
 
     fn managed(&self) -> HashMap<Path<'static>, HashMap<String, PropMap>> {
@@ -193,6 +200,16 @@ mod tests {
         assert!(managed.values().all(|faces| faces[MONITOR].contains_key("Patterns")));
         let mut call = Message::new_method_call(":1.1", ROOT, "some.Interface", "Whatever").unwrap();
         call.set_serial(7);
-        assert_eq!(objects.answer(&call).msg_type(), MessageType::Error);
+        assert_eq!(objects.answer(&call).unwrap().msg_type(), MessageType::Error);
+    }
+
+    #[test]
+    fn what_wants_no_answer_gets_none() {
+        let objects = Objects { patterns: Vec::new() };
+        let mut call = Message::new_method_call(":1.1", ROOT, MONITOR, "DeviceFound").unwrap();
+        call.set_serial(7);
+        assert!(objects.answer(&call).is_some());
+        call.set_no_reply(true);
+        assert!(objects.answer(&call).is_none());
     }
 }

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use crate::advert::Address;
 
-use super::bus::{Fault, within};
-use super::{Cuts, Shared};
+use super::bus::{Fault, path, within};
+use super::pair::Counterpart;
+use super::{Current, Cuts, Shared};
 
 /// A device on the current connection to the daemon.
 ///
@@ -23,6 +24,8 @@ pub struct Reach {
     pub peripheral: Peripheral,
     /// Where to call it from.
     pub runtime: Handle,
+    /// The same device, for what btleplug does not do.
+    pub(super) counterpart: Counterpart,
 }
 
 /// Why a device cannot be reached.
@@ -51,15 +54,16 @@ impl Finder {
     pub async fn peripheral(&self, address: Address) -> Result<Reach, Unreachable> {
         let shared = &self.0;
         let current = shared.current.borrow().clone();
-        let Some((adapter, runtime)) = current else {
+        let Some(Current { adapter, runtime, connection }) = current else {
             return Err(Unreachable::Radio(shared.state.borrow().to_string()));
         };
         let id = shared.reachable.lock().unwrap_or_else(PoisonError::into_inner).get(&address).cloned();
         let id = id.ok_or(Unreachable::NotHeard(address))?;
         let call = shared.settings.timeouts.call;
+        let counterpart = Counterpart { connection, device: path(&id.to_string()), call };
         let found = runtime.spawn(async move { within(call, adapter.peripheral(&id)).await });
         match found.await {
-            Ok(Ok(peripheral)) => Ok(Reach { peripheral, runtime }),
+            Ok(Ok(peripheral)) => Ok(Reach { peripheral, runtime, counterpart }),
             // The daemon forgets devices that it has not heard for half a minute.
             Ok(Err(Fault::Other(_))) => Err(Unreachable::NotHeard(address)),
             Ok(Err(fault)) => Err(Unreachable::NoAnswer(fault.to_string())),

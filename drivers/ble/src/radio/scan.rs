@@ -173,6 +173,11 @@ impl Listener<'_> {
                 self.scan.monitor = Some(monitor);
                 self.memory.monitor_since = Some(Instant::now());
             }
+            Err(fault @ (Fault::Timeout | Fault::InProgress)) => {
+                // It offers them, and had no time; the next scan asks again.
+                self.shared.failed(&fault);
+                tracing::debug!(%adapter, %fault, "registering an advertisement monitor");
+            }
             Err(fault) => {
                 self.memory.no_monitors = true;
                 tracing::info!(

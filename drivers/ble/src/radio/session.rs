@@ -49,6 +49,8 @@ pub(super) struct Memory {
     pub monitor_since: Option<Instant>,
     /// How often the daemon has ended soon after that.
     pub deaths: u32,
+    /// When it was logged last that too much is on the air.
+    pub overrun_told: Option<Instant>,
 }
 
 /// The radio's thread.
@@ -64,6 +66,7 @@ pub(super) fn run(shared: &Shared) {
         no_monitors: false,
         monitor_since: None,
         deaths: 0,
+        overrun_told: None,
     };
     let mut pause = Duration::ZERO;
     while !shared.stop.is_cancelled() {
@@ -110,7 +113,11 @@ async fn live(shared: &Shared, memory: &mut Memory, pause: Duration) -> Ended {
     tokio::time::sleep(pause).await;
     let call = shared.settings.timeouts.call;
     let no_bus = |fault: Fault| {
-        shared.say(RadioState::NoBus { reason: fault.to_string() });
+        let reason = match fault {
+            Fault::Timeout => "it takes the connection and answers nothing".to_owned(),
+            fault => fault.to_string(),
+        };
+        shared.say(RadioState::NoBus { reason });
         Ended::Useless
     };
     let (bus, mut lifeline) = match Bus::open(call).await {
@@ -167,6 +174,10 @@ async fn listen(shared: &Shared, memory: &mut Memory, bus: &Bus, manager: &Manag
     let settings = &shared.settings;
     let adapter = adapter::wait_for(shared, manager, memory.adapter).await;
     memory.adapter = adapter.address;
+    // What was wrong before is not any more; whether it listens is said in a moment.
+    if !shared.state.borrow().is_listening() {
+        shared.say(RadioState::Starting);
+    }
     adapter::cut_links(&adapter.adapter, &settings.connectable, settings.timeouts.call).await;
     let name = adapter.name.clone();
     tokio::select! {

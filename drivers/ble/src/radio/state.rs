@@ -38,6 +38,11 @@ pub enum RadioState {
     NoPassiveScan,
     /// The Bluetooth daemon does not run.
     NoDaemon,
+    /// The Bluetooth daemon runs, and does not tell its adapters.
+    Unanswered {
+        /// What was said, if anything.
+        reason: String,
+    },
     /// There is no D-Bus system bus to reach the daemon by.
     NoBus {
         /// What was said.
@@ -57,7 +62,9 @@ impl RadioState {
     /// a repetition.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Quiet { .. }, Self::Quiet { .. }) | (Self::NoBus { .. }, Self::NoBus { .. }) => true,
+            (Self::Quiet { .. }, Self::Quiet { .. })
+            | (Self::NoBus { .. }, Self::NoBus { .. })
+            | (Self::Unanswered { .. }, Self::Unanswered { .. }) => true,
             (this, other) => this == other,
         }
     }
@@ -70,13 +77,14 @@ impl fmt::Display for RadioState {
             Self::Scanning => f.write_str("scanning"),
             Self::Quiet { since } => write!(f, "quiet for {}", InWords(since.elapsed())),
             Self::Off { adapter, reason } => write!(f, "adapter {adapter} is switched off: {reason}"),
-            Self::Gone { adapter: Some(adapter) } => write!(f, "adapter {adapter} is gone"),
+            Self::Gone { adapter: Some(adapter) } => write!(f, "adapter {adapter} is not there"),
             Self::Gone { adapter: None } => f.write_str("there is no Bluetooth adapter"),
             Self::Refused { adapter, reason } => write!(f, "adapter {adapter} does not scan: {reason}"),
             Self::NoPassiveScan => f.write_str(
                 "bluetoothd does not offer passive scanning: start it with --experimental, or scan actively",
             ),
             Self::NoDaemon => f.write_str("bluetoothd does not run"),
+            Self::Unanswered { reason } => write!(f, "bluetoothd runs and cannot be used: {reason}"),
             Self::NoBus { reason } => write!(f, "no D-Bus system bus: {reason}"),
             Self::Stopped => f.write_str("stopped"),
         }
@@ -109,7 +117,7 @@ mod tests {
             (RadioState::Quiet { since: ago(41) }, "quiet for 41 s"),
             (RadioState::Quiet { since: ago(180) }, "quiet for 3 min"),
             (RadioState::Quiet { since: ago(7300) }, "quiet for 2 h"),
-            (RadioState::Gone { adapter: Some(hci0()) }, "adapter hci0 is gone"),
+            (RadioState::Gone { adapter: Some(hci0()) }, "adapter hci0 is not there"),
             (RadioState::Gone { adapter: None }, "there is no Bluetooth adapter"),
             (
                 RadioState::Off { adapter: hci0(), reason: "Blocked through rfkill".to_owned() },

@@ -37,9 +37,12 @@ fn listed(address: &str, key: Option<&str>) -> DeviceSettings {
     DeviceSettings {
         gatt: None,
         connect: None,
+        pair: None,
         mac: Mac(address.parse().unwrap()),
         key: key.map(|key| BindKey(key.parse().unwrap())),
         model: None,
+        medium: None,
+        implausible: Implausible::Refuse,
         heartbeat: Period::secs(600),
         every: None,
         quiet_after: None,
@@ -50,7 +53,7 @@ fn listed(address: &str, key: Option<&str>) -> DeviceSettings {
 /// The name of the device that hears this, if any does.
 fn hear(roster: &mut Roster, advert: &Advert) -> Option<String> {
     let mut events = Vec::new();
-    let (_, device) = roster.hear(advert, None, SystemTime::UNIX_EPOCH, Instant::now(), &mut events);
+    let Hearing { device, .. } = roster.hear(advert, None, SystemTime::UNIX_EPOCH, Instant::now(), &mut events);
     device.map(|device| device.to_string())
 }
 
@@ -115,21 +118,95 @@ fn nothing_is_adopted_by_the_name_of_another_device() {
     assert!(Roster::new(&settings).is_empty());
 }
 
-#[test]
-fn a_device_of_the_site_file_is_read_with_its_key() {
-    let address = "54:48:E6:8F:80:A5";
-    let mut events = Vec::new();
+/// A device of the site file, and its key.
+const FRIDGE: &str = "54:48:E6:8F:80:A5";
+const KEY: &str = "231d39c1d7cc1ab1aee224cd096db932";
+
+fn with_fridge() -> Roster {
     let mut roster = Roster::new(&LinkSettings::default());
-    let settings = listed(address, Some("231d39c1d7cc1ab1aee224cd096db932"));
+    let settings = listed(FRIDGE, Some(KEY));
     let device = Device::listed("fridge".into(), &settings);
     let key = settings.key.map(|key| key.0);
     let past = known::Memory::default();
-    let fridge = Member { device, key, listed_model: None, model: None, rule: None, past };
-    roster.devices.insert(address.parse().unwrap(), fridge);
-    let sealed = advert(address, "41a47266c95f730011223378237214", -40);
+    let fridge =
+        Member { device, key, medium: None, unlimited: false, listed_model: None, model: None, rule: None, past };
+    roster.devices.insert(FRIDGE.parse().unwrap(), fridge);
+    roster
+}
+
+/// 25.06 °C, sealed under a counter. `on_event_only`: with the flag of those that sleep.
+fn sealed(counter: u32, on_event_only: bool) -> Advert {
+    use ccm::KeyInit as _;
+    use ccm::aead::generic_array::typenum::{U4, U13};
+    let (info, counter) = (if on_event_only { 0x45 } else { 0x41 }, counter.to_le_bytes());
+    let address: Address = FRIDGE.parse().unwrap();
+    let nonce = [&address.0[..], &[0xd2, 0xfc, info], &counter].concat();
+    let cipher = ccm::Ccm::<aes::Aes128, U4, U13>::new_from_slice(KEY.parse::<Key>().unwrap().bytes()).unwrap();
+    let plain = [0x02, 0xca, 0x09].as_slice();
+    let closed = ccm::aead::Aead::encrypt(&cipher, nonce.as_slice().into(), plain).unwrap();
+    let (inside, tag) = closed.split_at(plain.len());
+    let mut advert = Advert::new(address);
+    advert.service_data.insert(Uuid::short(0xfcd2), [&[info], inside, &counter, tag].concat());
+    advert
+}
+
+/// What is told when this is heard and then looked after.
+fn told(roster: &mut Roster, advert: &Advert, now: Instant) -> String {
+    let mut events = Vec::new();
+    roster.hear(advert, None, SystemTime::UNIX_EPOCH, now, &mut events);
+    roster.tick(now, &mut events);
+    let words = events.iter().map(|event| match event {
+        Event::Reading(reading) => reading.point.to_string(),
+        Event::Device { alive, reason, .. } => format!("{alive} {}", reason.clone().unwrap_or_default()),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_sensor_that_begins_at_a_random_counter_after_its_battery_was_changed_is_believed_once_it_was_missed() {
+    let (mut roster, start) = (with_fridge(), Instant::now());
+    let at = |secs| start + std::time::Duration::from_secs(secs);
+    for n in 0..10 {
+        told(&mut roster, &sealed(5_000 + n, false), at(u64::from(n) * 10));
+    }
+    for n in 0..5 {
+        assert_eq!(told(&mut roster, &sealed(700 + n, false), at(100 + u64::from(n) * 10)), "", "it may be a replay");
+    }
+    assert_eq!(told(&mut roster, &sealed(705, false), at(149)), "");
+    assert_eq!(told(&mut roster, &sealed(706, false), at(160)), "temperature", "nothing else was heard for a minute");
+    assert_eq!(told(&mut roster, &sealed(700, false), at(170)), "", "and from there on it is a replay again");
+}
+
+#[test]
+fn the_silence_of_one_that_speaks_only_when_something_happens_opens_no_door_to_replays() {
+    let (mut roster, start) = (with_fridge(), Instant::now());
+    let at = |secs| start + std::time::Duration::from_secs(secs);
+    for n in 0..10 {
+        told(&mut roster, &sealed(5_000 + n, true), at(u64::from(n) * 10));
+    }
+    for n in 0..5 {
+        assert_eq!(told(&mut roster, &sealed(700, true), at(100_000 + n)), "");
+    }
+}
+
+#[test]
+fn a_device_of_the_site_file_is_read_with_its_key() {
+    let (mut events, mut roster) = (Vec::new(), with_fridge());
+    let sealed = advert(FRIDGE, "41a47266c95f730011223378237214", -40);
     roster.hear(&sealed, None, SystemTime::UNIX_EPOCH, Instant::now(), &mut events);
     let value = roster.last(&"fridge".into(), "temperature");
     assert_eq!(value, Some(&Value::Float(25.06)), "{events:?}");
+}
+
+#[test]
+fn two_adapters_that_hear_one_sensor_adopt_it_once_and_never_by_the_name_of_another_device() {
+    let names: Names = ["th-a4c138000002"].into_iter().collect();
+    let settings = adopting("*", None, "th-{address}", 20);
+    let [mut hall, mut attic] = [0, 1].map(|_| Roster::beside(&settings, names.clone()));
+    assert_eq!(hear(&mut hall, &advert(&nth(1), WARM, -60)).as_deref(), Some("th-a4c138000001"));
+    assert_eq!(hear(&mut attic, &advert(&nth(1), WARM, -50)), None, "the hall has it");
+    assert_eq!(hear(&mut attic, &advert(&nth(2), WARM, -50)), None, "a meter is called so");
+    assert_eq!(hear(&mut hall, &advert(&nth(1), WARM, -60)).as_deref(), Some("th-a4c138000001"));
 }
 
 #[test]

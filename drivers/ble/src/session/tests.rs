@@ -1,5 +1,6 @@
 //! The session, with a pretended radio and a real port.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
@@ -37,7 +38,7 @@ impl Bench {
         let (sender, events) = mpsc::channel(4096);
         let stop = CancellationToken::new();
         let (mut port, end) = Port::new("hall".into(), sender, stop.clone());
-        let (ear, its) = (Ear { heard: receiver, state: seen, gatt: None }, Arc::clone(ble));
+        let (ear, its) = (Ear { heard: receiver, state: seen, tally: Arc::default(), gatt: None }, Arc::clone(ble));
         let session = tokio::spawn(async move { its.listen(ear, &mut port).await });
         Self { heard, state, events, end, stop, session, ble: Arc::clone(ble) }
     }
@@ -127,7 +128,7 @@ async fn a_radio_that_stays_away_takes_its_devices_with_it_until_they_are_heard_
     bench.told().await;
     bench.told().await;
     bench.state.send_replace(RadioState::Gone { adapter: Some("hci0".into()) });
-    assert_eq!(bench.told().await, "th-565384 false the link is down: adapter hci0 is gone");
+    assert_eq!(bench.told().await, "th-565384 false the link is down: adapter hci0 is not there");
     bench.state.send_replace(RadioState::Scanning);
     tokio::time::sleep(Duration::from_secs(5)).await;
     bench.warm(450).await;
@@ -199,6 +200,39 @@ async fn a_radio_that_ends_ends_the_session_and_the_next_one_knows_what_was_told
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_radio_counts_goes_on_over_sessions() {
+    let ble = Arc::new(ble());
+    let (sender, _events) = mpsc::channel(64);
+    let (mut port, end) = Port::new("hall".into(), sender, CancellationToken::new());
+    for count in [3, 4] {
+        let tally: Arc<Tally> = Arc::default();
+        tally.heard.add(count);
+        let ((adverts, heard), (state, seen)) = (mpsc::channel(1), watch::channel(RadioState::Scanning));
+        drop((adverts, state));
+        let ear = Ear { heard, state: seen, tally, gatt: None };
+        assert!(ble.listen(ear, &mut port).await.is_err());
+    }
+    let counts = end.counts.read();
+    assert_eq!((counts[0], counts[1]), (("heard", 7), ("dropped", 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_counted_by_device_and_reason_with_the_last_one_in_words() {
+    let mut bench = Bench::start(ble());
+    bench.warm(450).await;
+    bench.told().await;
+    bench.told().await;
+    // Cut off after the object's number.
+    bench.says(vec![0x40, 0x02]).await;
+    bench.warm(500).await;
+    bench.told().await;
+    let sight = bench.end.devices.look(1);
+    assert_eq!((&sight.refused, &sight.devices[0].refused), (&vec![("truncated", 1)], &vec![("truncated", 1)]));
+    let (_, words) = sight.devices[0].last_refused.as_ref().unwrap();
+    assert!(words.starts_with("cut off: "), "{words}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn everything_heard_can_be_looked_at_while_the_session_runs() {
     let mut bench = Bench::start(ble());
     bench.warm(-450).await;
@@ -227,6 +261,57 @@ async fn the_adopted_are_devices_again_after_a_restart() {
     let known = bench.ble.clone();
     bench.stopped().await.unwrap();
     assert_eq!(known.roster.lock().await.len(), 1);
+}
+
+/// A pipe in the place of a file. Whoever opens it for writing waits for a reader.
+struct HangingDisk(PathBuf);
+
+impl HangingDisk {
+    fn at(path: PathBuf) -> Self {
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        Self(path)
+    }
+
+    /// Lets go whoever waits, and gives what is written then.
+    fn give_way(&self) -> std::fs::File {
+        std::fs::OpenOptions::new().read(true).write(true).open(&self.0).unwrap()
+    }
+}
+
+/// A runtime does not end before its threads.
+impl Drop for HangingDisk {
+    fn drop(&mut self) {
+        self.give_way();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_stops_neither_the_readings_nor_the_end_of_a_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = HangingDisk::at(dir.path().join("hall.sensors.new"));
+    let mut bench = Bench::start(ble().remembering(dir.path().join("hall.sensors")));
+    bench.state.send_replace(RadioState::Scanning);
+    bench.warm(450).await;
+    bench.told().await;
+    bench.told().await;
+    // The adopted one is kept a minute later, and no sooner.
+    tokio::time::pause();
+    tokio::time::advance(KEEP_EVERY + TICK).await;
+    tokio::time::resume();
+    for warmer in 460..480 {
+        bench.warm(warmer).await;
+        let told = tokio::time::timeout(Duration::from_secs(30), bench.told()).await;
+        assert!(told.expect("a hanging session").starts_with("th-565384/temperature"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bench.stopped().await.unwrap();
+    let (mut pipe, mut begin) = (disk.give_way(), [0; 6]);
+    tokio::task::spawn_blocking(move || {
+        std::io::Read::read_exact(&mut pipe, &mut begin).unwrap();
+        assert_eq!(&begin, b"# What", "the write was under way");
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use wharf_ble::radio::{Counters, Heard, Radio, RadioSettings, RadioState, Timeou
 const CONTROL: &str = "WHARF_TEST_BLUEZ";
 
 /// How long anything may take that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test beside a mock BlueZ in which only these sensors speak.
 pub fn with_bluez<F>(speaking: &[&str], test: F)

@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wharf_ble::gatt::Settings;
+use wharf_ble::gatt::{Settings, Sharing, Waits};
 use wharf_ble::radio::Timeouts;
 use wharf_ble::{Ble, LinkSettings};
+use wharf_contract::port::Outcome;
 use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
 use wharf_contract::{Action, Answer, Command, Driver, DriverError, Event, LinkEvent, Port, PortEnd, Quality, Value};
 
@@ -38,6 +39,26 @@ fn settings(link: &serde_json::Value) -> LinkSettings {
     let problems: Vec<_> = cx.finish().0.into_iter().map(|problem| problem.message).collect();
     assert_eq!(problems, [""; 0]);
     settings.unwrap()
+}
+
+/// Waits that are short.
+pub fn hurried(settings: Settings) -> Settings {
+    Settings {
+        sharing: Sharing {
+            turn: Duration::from_millis(500),
+            back_off: Duration::from_millis(300),
+            back_off_most: Duration::from_secs(2),
+            look_again: Duration::from_millis(100),
+            ..settings.sharing
+        },
+        waits: Waits {
+            pair: Duration::from_secs(2),
+            connect: Duration::from_secs(2),
+            exchange: Duration::from_secs(1),
+            disconnect: Duration::from_secs(2),
+        },
+        grace: Duration::from_secs(1),
+    }
 }
 
 /// The driver, and all that it says.
@@ -104,6 +125,19 @@ impl Site {
 
     pub async fn write(&self, device: &str, point: &str, value: Value, verify: bool) -> Answer {
         self.command(device, point, Action::Write { value, verify }, Duration::from_secs(10)).await
+    }
+
+    /// Asks the driver to stop.
+    pub fn begin_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// How many requests to the device ended so, and what the link has counted under this name.
+    pub fn counted(&self, device: &str, outcome: Outcome, what: &str) -> (u64, Option<u64>) {
+        let device = self.end.devices.look(9).devices.into_iter().find(|known| known.name.as_str() == device);
+        let counts = self.end.counts.read();
+        let count = counts.iter().find(|(name, _)| *name == what).map(|(_, count)| *count);
+        (device.map_or(0, |device| device.traffic.of(outcome)), count)
     }
 
     /// Stops the driver, and returns what it still had to say.

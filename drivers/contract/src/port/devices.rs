@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::{Event, Traffic};
+use super::{Event, Traffic, counts};
 use crate::{DeviceId, PointId, Quality, Reading};
 
 /// Of how many devices of one link a note is kept. No protocol here has as many; what is beyond is
@@ -22,6 +22,8 @@ struct Table {
     /// In the order in which they were first spoken of.
     known: Vec<Device>,
     places: HashMap<DeviceId, usize>,
+    /// What came of all of them and was not used, by reason.
+    refused: Vec<(&'static str, u64)>,
     /// How often a device was spoken of that found no room.
     beyond: u64,
 }
@@ -68,6 +70,10 @@ pub struct Device {
     pub last_good: Option<Instant>,
     /// What it was asked, as far as its driver counts that.
     pub traffic: Traffic,
+    /// What came of it and was not used, by reason.
+    pub refused: Vec<(&'static str, u64)>,
+    /// When that was last for a reason in words, and the words.
+    pub last_refused: Option<(Instant, Arc<str>)>,
 }
 
 impl Device {
@@ -80,6 +86,8 @@ impl Device {
             trouble: None,
             last_good: None,
             traffic: Traffic::default(),
+            refused: Vec::new(),
+            last_refused: None,
         }
     }
 
@@ -121,6 +129,8 @@ pub struct Sight {
     pub counts: [usize; Presence::ALL.len()],
     /// Some of them: those to look at first, then in the order in which they were first spoken of.
     pub devices: Vec<Device>,
+    /// What came of all of them and was not used, by reason.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
 impl Devices {
@@ -146,6 +156,17 @@ impl Devices {
         }
     }
 
+    /// Notes that something of a device came and was not used.
+    pub(super) fn refused(&self, device: &DeviceId, reason: &'static str, words: Option<&str>) {
+        let mut table = self.lock();
+        counts::add(&mut table.refused, reason, 1);
+        let Some(device) = table.find(device) else { return };
+        counts::add(&mut device.refused, reason, 1);
+        if let Some(words) = words {
+            device.last_refused = Some((Instant::now(), Arc::from(words)));
+        }
+    }
+
     /// How they are: all of them counted, and the `most` to look at first.
     pub fn look(&self, most: usize) -> Sight {
         let table = self.lock();
@@ -157,7 +178,7 @@ impl Devices {
         }
         order.sort_unstable();
         let devices = order.iter().take(most).filter_map(|(_, place)| table.known.get(*place).cloned());
-        Sight { counts, devices: devices.collect() }
+        Sight { counts, devices: devices.collect(), refused: table.refused.clone() }
     }
 
     /// How often a device was spoken of for which there was no room.
@@ -241,6 +262,21 @@ mod tests {
         assert_eq!(trouble(), Some("level".into()));
         good(&devices, "tank", "level");
         assert_eq!(trouble(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_used_is_counted_by_reason_and_the_last_one_is_told_in_words() {
+        let devices = Devices::default();
+        devices.refused(&"fridge".into(), "wrong_key", Some("the key does not open it"));
+        devices.refused(&"fridge".into(), "unread", None);
+        devices.refused(&"oven".into(), "unread", None);
+        let sight = devices.look(2);
+        assert_eq!(sight.refused, [("wrong_key", 1), ("unread", 2)]);
+        let [fridge, oven] = &sight.devices[..] else { panic!("{sight:?}") };
+        assert_eq!(fridge.refused, [("wrong_key", 1), ("unread", 1)]);
+        let (at, words) = fridge.last_refused.as_ref().unwrap();
+        assert_eq!((*at, &**words), (Instant::now(), "the key does not open it"));
+        assert_eq!((oven.refused.as_slice(), oven.last_refused.is_none()), ([("unread", 1)].as_slice(), true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -115,7 +115,7 @@ mod tests {
             ("4187b90011223372b0231f", "motion true"),
             ("43a5808fe64854f196c06ffb4900112233f08ecbde", "temperature 25.06 °C, humidity 50.55 %"),
         ] {
-            let Outcome::Heard(frame) = read(&said(data), &Known { key: Some(&key), model: None }) else {
+            let Outcome::Heard(frame) = read(&said(data), &Known { key: Some(&key), ..Known::default() }) else {
                 panic!("{data}")
             };
             assert_eq!(values(&frame), expected);
@@ -129,9 +129,9 @@ mod tests {
         let (right, wrong) = (key(KEY), key("814aac74c4f17b6c1581e1ab87816b99"));
         let sealed = said("41a47266c95f730011223378237214");
         assert_eq!(refused(read(&sealed, &Known::default())), Refusal::NoKey);
-        assert_eq!(refused(read(&sealed, &Known { key: Some(&wrong), model: None })), Refusal::WrongKey);
+        assert_eq!(refused(read(&sealed, &Known { key: Some(&wrong), ..Known::default() })), Refusal::WrongKey);
         let plain = said("4002ca0903bf13");
-        assert_eq!(refused(read(&plain, &Known { key: Some(&right), model: None })), Refusal::NotEncrypted);
+        assert_eq!(refused(read(&plain, &Known { key: Some(&right), ..Known::default() })), Refusal::NotEncrypted);
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         for length in 0..whole.len() {
             let mut advert = advert("54:48:E6:8F:80:A5");
             advert.service_data.insert(Uuid::short(SERVICE), whole[..length].to_vec());
-            refused(read(&advert, &Known { key: Some(&key), model: None }));
+            refused(read(&advert, &Known { key: Some(&key), ..Known::default() }));
         }
     }
 

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn what_a_key_has_closed_is_opened() {
         let key = key("231d39c1d7cc1ab1aee224cd096db932");
-        let known = Known { key: Some(&key), model: None };
+        let known = Known { key: Some(&key), ..Known::default() };
         let sealed = advert("54:48:E6:8F:80:A5").with_service(SEALED, "fba435e4d3c312fb0011223357d90a99");
         assert_eq!(values(&heard(read(&sealed, &known))), "temperature 25.06 °C, humidity 50.55 %");
         assert_eq!(refused(read(&sealed, &Known::default())), Refusal::NoKey);

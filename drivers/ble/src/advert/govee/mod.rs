@@ -24,6 +24,11 @@ fn read(advert: &Advert, known: &Known<'_>) -> Outcome {
     read.map_or(Outcome::NotMine, Outcome::from)
 }
 
+/// Whether this is what one of them is called, or how one calls itself.
+pub(super) fn is_model(name: &str) -> bool {
+    model(name).or_else(|| model_in_name(name)).is_some()
+}
+
 /// 5075 of the names `GVH5075_2762`, `GV5179_6319`, `GV51085242`, `Govee_H5074_5FF4` and `B51782BC8`.
 fn model_in_name(name: &str) -> Option<u16> {
     let name = ["Govee_H", "GVH", "GV", "B"].iter().find_map(|start| name.strip_prefix(start))?;

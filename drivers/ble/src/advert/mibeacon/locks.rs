@@ -1,4 +1,7 @@
 //! Locks and doors of Xiaomi.
+//!
+//! Of what can be opened or unlocked, true is open or unlocked. The names of actions, methods and alarms
+//! are those of xiaomi-ble (Apache-2.0), so that they are known to whoever comes from there.
 
 use crate::advert::bytes::Bytes;
 use crate::advert::{Datum, Quantity, Refusal, quantity::*};
@@ -12,16 +15,14 @@ pub(super) fn read(kind: u16, model: &str, bytes: &mut Bytes<'_>, values: &mut V
             values.extend([KEY_ID.says(key_name(key)), FINGERPRINT.says(*result)]);
         }
         (0x0007, _) => return Ok(door(bytes.u8()?, values)),
-        (0x0008, "DSL-C08") => {
+        (0x0008, _) => {
             let armed = bytes.u8()? == 0;
-            values.extend([
-                ARMED.is(armed),
-                LOCK.is(armed),
-                LOCK_ACTION.says("lock_outside_the_door"),
-                LOCK_METHOD.says("manual"),
-            ]);
+            values.push(ARMED.is(armed));
+            // This one is armed by lifting its handle from outside, which locks it.
+            if armed && model == "DSL-C08" {
+                values.extend([LOCK.is(false), LOCK_ACTION.says("lock_outside_the_door"), LOCK_METHOD.says("manual")]);
+            }
         }
-        (0x0008, _) => values.push(ARMED.is(bytes.u8()? == 0)),
         (0x000b, _) => {
             let (what, key) = (bytes.u8()?, bytes.u32_le()?);
             bytes.skip(4)?; // when it was
@@ -190,6 +191,18 @@ mod tests {
         );
         assert_eq!(said("ZNMS16LM", 0x000b, &[0xc0, 0, 0, 0, 0, 0, 0, 0, 0]), "Ok(false)");
         assert!(said("ZNMS16LM", 0x000b, &[0x20, 2, 0, 1]).starts_with("Err(Truncated"));
+    }
+
+    #[test]
+    fn what_locks_from_outside_is_locked_and_what_is_disarmed_may_be_either() {
+        assert_eq!(
+            said("DSL-C08", 0x0008, &[0]),
+            "armed true, lock false, lock_action lock_outside_the_door, lock_method manual"
+        );
+        assert_eq!(said("DSL-C08", 0x0008, &[1]), "armed false");
+        assert_eq!(said("M1S-T500", 0x0008, &[0]), "armed true");
+        assert_eq!(said("DSL-C08", 0x100e, &[0x09]), "lock false, child_lock false");
+        assert_eq!(said("DSL-C08", 0x100e, &[0x00]), "lock true, child_lock true");
     }
 
     #[test]

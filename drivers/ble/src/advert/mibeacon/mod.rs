@@ -170,7 +170,7 @@ mod tests {
 
     fn said(address: &str, data: &str, bindkey: Option<&str>) -> Outcome {
         let key = bindkey.map(key);
-        read(&advert(address).with_service(SERVICE, data), &Known { key: key.as_ref(), model: None })
+        read(&advert(address).with_service(SERVICE, data), &Known { key: key.as_ref(), ..Known::default() })
     }
 
     const SEALED: (&str, &str, Option<&str>) = (

@@ -1,4 +1,7 @@
 //! Which product is which.
+//!
+//! Numbers and names are Xiaomi's. They were gathered with the help of xiaomi-ble's list of devices
+//! (Apache-2.0, see `drivers/ble/NOTICE`), and only they were: facts, and none of its code.
 
 /// A product id, its model, and whether it speaks only when something happens.
 const MODELS: &[(u16, &str, bool)] = &[

@@ -38,7 +38,7 @@ pub(super) fn air(data: Data<'_>) -> Result<Vec<Datum>, Refusal> {
     })
 }
 
-/// Byte 12 holds the level of light, 1 to 20. How many bits of it is inferred from that.
+/// Bits 0 to 4 of byte 12 hold the level of light, 1 to 21. (As pySwitchbot reads it.)
 pub(super) fn hub2(data: Data<'_>) -> Result<Vec<Datum>, Refusal> {
     of_maker(data, |maker| {
         let mut values = triple(maker, IN_HUB)?;
@@ -47,11 +47,16 @@ pub(super) fn hub2(data: Data<'_>) -> Result<Vec<Datum>, Refusal> {
     })
 }
 
-/// Byte 12 holds the level of light, 1 to 10, and bit 7 of byte 16 motion; inferred from one recording.
+/// Of byte 12 bits 0 to 3 hold the level of light, 1 to 10, and bit 5 says that the cable with the
+/// thermometer is not plugged in; bit 7 of byte 16 motion. (As pySwitchbot reads it.)
 pub(super) fn hub3(data: Data<'_>) -> Result<Vec<Datum>, Refusal> {
     of_maker(data, |maker| {
+        let state = at(maker, 12)?;
         let mut values = triple(maker, IN_HUB)?;
-        values.push(LIGHT_LEVEL.whole(at(maker, 12)? & 0x0f));
+        if state & 0x20 != 0 {
+            values = vec![TEMPERATURE.missing(), HUMIDITY.missing()];
+        }
+        values.push(LIGHT_LEVEL.whole(state & 0x0f));
         values.push(MOTION.is(at(maker, 16)? & 0x80 != 0));
         Ok(values)
     })
@@ -150,6 +155,11 @@ mod tests {
         assert_eq!(
             told("0000640010b940", "b0e9fe6e5e2900ff6826d6648303993480"),
             "temperature 25.3 °C, humidity 52 %, light_level 3, motion true"
+        );
+        assert_eq!(
+            told("0000640010b940", "b0e9fe6e5e2900ff6826d664a303993480"),
+            "temperature (the sensor has no value), humidity (the sensor has no value), light_level 3, motion true",
+            "its cable is not plugged in"
         );
     }
 

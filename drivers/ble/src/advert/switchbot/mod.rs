@@ -9,7 +9,8 @@
 //! Source: the layouts as pySwitchbot reads them (MIT), checked against its recordings. Of most lamps,
 //! locks and machines there is a single one: what is read of them is on or off, brightness, locked,
 //! position and battery, each where a recording shows it. No recording shows a bot that holds a switch,
-//! nor a lock that is neither locked nor unlocked; what these send is as the library names it.
+//! nor a lock that is neither locked nor unlocked: these are as the maker's own description has them
+//! (OpenWonderLabs/SwitchBotAPI-BLE).
 
 mod climate;
 mod models;
@@ -27,6 +28,15 @@ const SERVICE: u16 = 0xfd3d;
 const OLD_SERVICE: u16 = 0x0d00;
 const COMPANY: u16 = 0x0969;
 
+/// Whether this is what one of them is called, or how one calls itself.
+pub(super) fn is_model(name: &str) -> bool {
+    named(name).is_some()
+}
+
+fn named(name: &str) -> Option<&'static Model> {
+    MODELS.iter().find(|model| model.name == name || model.local_name == name)
+}
+
 /// What was heard of a device.
 #[derive(Clone, Copy)]
 struct Data<'a> {
@@ -41,7 +51,6 @@ fn read(advert: &Advert, known: &Known<'_>) -> Outcome {
     if data.service.is_none() && data.maker.is_none() {
         return Outcome::NotMine;
     }
-    let named = |name: &str| MODELS.iter().find(|model| model.name == name || model.local_name == name);
     let of_service = data.service.and_then(models::of_service);
     match of_service.or_else(|| named(advert.name())).or_else(|| known.model.and_then(named)) {
         Some(model) => frame(model, data).into(),

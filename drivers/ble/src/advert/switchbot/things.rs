@@ -6,7 +6,7 @@ use super::super::quantity::{
     BRIGHTNESS, CHARGING, DOOR, LEFT_OPEN, LIGHT, LIGHT_LEVEL, LOCK, MOTION, MOVING, OPENING, POSITION, POWER, STATE,
     SWITCH, TAMPER, TILT, WATER_LEAK,
 };
-use super::super::{Datum, Refusal};
+use super::super::{Absent, Datum, Refusal};
 use super::{Data, at, of_maker};
 
 type Values = Result<Vec<Datum>, Refusal>;
@@ -55,7 +55,8 @@ pub(super) fn leak(data: Data<'_>) -> Values {
     })
 }
 
-/// Service data: byte 1 bit 7 whether it holds a switch or presses a button, bit 6 off.
+/// Service data: byte 1 bit 7 whether it holds a switch or presses a button, bit 6 off. One that presses
+/// has no state, whatever bit 6 is. (SwitchBot's BLE API, `devicetypes/bot.md`; pySwitchbot reads it so.)
 pub(super) fn bot(data: Data<'_>) -> Values {
     let Some(service) = data.service else { return Ok(Vec::new()) };
     let state = at(service, 1)?;
@@ -93,19 +94,32 @@ pub(super) fn blind(data: Data<'_>) -> Values {
     })
 }
 
-/// Byte 7: bits 4 to 6 state, bit 2 an open door. Of the states 0 is locked; 1 is unlocked, the others
-/// on the way or stuck, which all are not locked.
+/// Byte 7: bit 7 calibrated, bits 4 to 6 state, bit 2 an open door. Of the states 0 is locked; 1 unlocked,
+/// 2 locking, 3 unlocking, 4 and 5 stuck at that, 6 not fully locked: all these are not locked. Without
+/// calibration the state means nothing. (SwitchBot's BLE API, `devicetypes/lock.md`.)
 pub(super) fn lock(data: Data<'_>) -> Values {
     of_maker(data, |maker| {
         let state = at(maker, 7)?;
-        Ok(vec![LOCK.is(state >> 4 & 0x07 != 0), DOOR.is(state & 0x04 != 0)])
+        Ok(vec![bolt(state, state >> 4 & 0x07), DOOR.is(state & 0x04 != 0)])
     })
 }
 
-/// Byte 7: bits 3 to 5 state. Byte 8: bits 4 and 5 an open door, one as this lock sees it and one as the
-/// other lock of the door does.
+/// Byte 7: bit 7 calibrated, bits 3 to 6 state, numbered as a lock's and with 7 for half locked. Byte 8:
+/// bits 4 and 5 an open door, one as this lock sees it and one as the other lock of the door does. (As
+/// pySwitchbot 2.x reads it.)
 pub(super) fn lock_pro(data: Data<'_>) -> Values {
-    of_maker(data, |maker| Ok(vec![LOCK.is(at(maker, 7)? >> 3 & 0x07 != 0), DOOR.is(at(maker, 8)? & 0x30 != 0)]))
+    of_maker(data, |maker| {
+        let state = at(maker, 7)?;
+        Ok(vec![bolt(state, state >> 3 & 0x0f), DOOR.is(at(maker, 8)? & 0x30 != 0)])
+    })
+}
+
+/// Whether it is not locked: a lock that does not know where its bolt is must not be taken for locked.
+fn bolt(flags: u8, state: u8) -> Datum {
+    if flags & 0x80 == 0 {
+        return LOCK.with(Err(Absent::Fault("the lock is not calibrated".into())));
+    }
+    LOCK.is(state != 0)
 }
 
 /// Bit 7 of byte 7.
@@ -236,6 +250,20 @@ mod tests {
         assert_eq!(told("6f8064", "eef5e6098fe811830820"), "lock false, door false, battery 100 %");
         assert_eq!(told("248064", "f7610748e6e83a8a00640000"), "lock true, door false, battery 100 %");
         assert_eq!(told("0080340010a5b8", "b0e9feb66a3d258230340004"), "lock false, door true, battery 52 %");
+        // On the way, stuck and not fully locked are none of them locked.
+        for state in 1..=6_u8 {
+            let maker = format!("eef5e6098fe811{:02x}0820", 0x80 | state << 4);
+            assert!(told("6f8064", &maker).starts_with("lock true"), "{state}");
+        }
+        assert!(told("248064", "f7610748e6e83ac000640000").starts_with("lock true"), "the fourth bit of a Pro's state");
+    }
+
+    #[test]
+    fn a_lock_that_is_not_calibrated_is_not_said_to_be_locked() {
+        for (service, maker) in [("6f8064", "eef5e6098fe811030820"), ("00803d0010ff90", "b0e9feb05efe0e02003d0008")] {
+            let told = told(service, maker);
+            assert!(told.starts_with("lock (the sensor reports: the lock is not calibrated)"), "{told}");
+        }
     }
 
     #[test]

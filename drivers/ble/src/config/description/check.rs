@@ -15,6 +15,11 @@ const MOST_STEPS: usize = 8;
 /// The rules over several keys of a value.
 pub(super) fn reading(this: &ReadingSettings, node: &Node, cx: &mut Context<'_>) {
     let (kind, form) = (this.kind_of_number(), this.form());
+    if kind.form(1).is_none() {
+        cx.field_problem(node, "type", format!("a {kind} is read over connections alone"))
+            .help("no sensor is known to broadcast one; `steps` and `scale` make a number of what it sends");
+        return;
+    }
     let is_text = matches!(form, Form::Text(_));
     if is_text && this.length.is_none() {
         cx.field_problem(node, "length", "a string needs its length").help("write length: 8 for 8 bytes");

@@ -16,7 +16,7 @@ use wharf_contract::settings;
 use wharf_contract::settings::{Context, Named, NamedEntry, Names, Node, OneOrMany, Ranged, Schema, Setting};
 
 pub use condition::ConditionSettings;
-pub use point::{ReadingSettings, ReadingType};
+pub use point::ReadingSettings;
 pub use words::{
     AddressOrder, At, BitRange, Company, HexBytes, Length, LocalName, Offset, Order, PointKind, Service, StepSetting,
 };
@@ -24,6 +24,7 @@ pub use words::{
 use crate::advert::described::field::{Field, Form};
 use crate::advert::described::{Description, Descriptions, Model, Point, Source};
 use crate::advert::{Kind, Quantity, quantity};
+use crate::config::ValueType;
 
 settings! {
     /// How one kind of sensor is recognised, and what it says.
@@ -95,7 +96,7 @@ settings! {
         /// The byte it begins at, counted from 0; from the end if it is negative.
         at: Offset,
         /// How wide it is: u8, u16, u24 or u32.
-        r#type: ReadingType = ReadingType::U8,
+        r#type: ValueType = ValueType::U8,
         /// Which of its bits count.
         bits: Option<BitRange> = None,
         /// The order of its bytes, if not that of the description.

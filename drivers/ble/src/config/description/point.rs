@@ -1,7 +1,7 @@
 //! One value of a described sensor: where it stands and what stands there.
 
+use wharf_contract::settings;
 use wharf_contract::settings::{Names, OneOrMany, Ranged, RawNumber};
-use wharf_contract::{setting_enum, settings};
 
 use super::check::reading as check_reading;
 use super::condition::{self, ConditionSettings};
@@ -10,6 +10,7 @@ use crate::advert::described::condition::Position;
 use crate::advert::described::exact::{Decimal, Linear};
 use crate::advert::described::field::{Field, Form, Meaning, Part, Place};
 use crate::advert::described::{Reading, Source};
+use crate::config::ValueType;
 
 settings! {
     /// One value of the sensor: where it stands, how it is read. Of a list the first that is there
@@ -20,7 +21,7 @@ settings! {
         /// with `last`: where that one stands.
         at: Option<At> = None,
         /// What stands there: `u8` unless said, with `bit` or `bits` the number that these are of.
-        r#type: Option<ReadingType> = None,
+        r#type: Option<ValueType> = None,
         /// One bit of it, as a `bool`; 0 is the least significant.
         bit: Option<Ranged<u8, 0, 63>> = None,
         /// Some of its bits, such as 0-6: they are the number.
@@ -72,78 +73,15 @@ settings! {
     check: check_reading;
 }
 
-setting_enum! {
-    /// How a value is stored.
-    pub enum ReadingType {
-        /// On or off: a byte that is zero or not.
-        Bool = "bool",
-        /// One byte, 0 to 255.
-        U8 = "u8",
-        /// One byte, signed.
-        I8 = "i8",
-        /// Two bytes.
-        U16 = "u16",
-        /// Two bytes, signed.
-        I16 = "i16",
-        /// Three bytes.
-        U24 = "u24",
-        /// Three bytes, signed.
-        I24 = "i24",
-        /// Four bytes.
-        U32 = "u32",
-        /// Four bytes, signed.
-        I32 = "i32",
-        /// Six bytes.
-        U48 = "u48",
-        /// Six bytes, signed.
-        I48 = "i48",
-        /// Eight bytes.
-        U64 = "u64",
-        /// Eight bytes, signed.
-        I64 = "i64",
-        /// A number with a fraction, four bytes.
-        F32 = "f32",
-        /// A number with a fraction, eight bytes.
-        F64 = "f64",
-        /// Two decimal digits, one byte.
-        Bcd8 = "bcd8",
-        /// Four decimal digits, two bytes.
-        Bcd16 = "bcd16",
-        /// Eight decimal digits, four bytes.
-        Bcd32 = "bcd32",
-        /// Text.
-        Text = "string",
-    }
-}
-
 impl ReadingSettings {
     /// The type it has if none is said.
-    pub(super) fn kind_of_number(&self) -> ReadingType {
-        self.r#type.unwrap_or(ReadingType::U8)
+    pub(super) fn kind_of_number(&self) -> ValueType {
+        self.r#type.unwrap_or(ValueType::U8)
     }
 
+    /// That of a byte where the type has none.
     pub(super) fn form(&self) -> Form {
-        match self.kind_of_number() {
-            ReadingType::Bool => Form::Bool,
-            ReadingType::U8 => Form::Unsigned(1),
-            ReadingType::I8 => Form::Signed(1),
-            ReadingType::U16 => Form::Unsigned(2),
-            ReadingType::I16 => Form::Signed(2),
-            ReadingType::U24 => Form::Unsigned(3),
-            ReadingType::I24 => Form::Signed(3),
-            ReadingType::U32 => Form::Unsigned(4),
-            ReadingType::I32 => Form::Signed(4),
-            ReadingType::U48 => Form::Unsigned(6),
-            ReadingType::I48 => Form::Signed(6),
-            ReadingType::U64 => Form::Unsigned(8),
-            ReadingType::I64 => Form::Signed(8),
-            ReadingType::F32 => Form::F32,
-            ReadingType::F64 => Form::F64,
-            ReadingType::Bcd8 => Form::Bcd(1),
-            ReadingType::Bcd16 => Form::Bcd(2),
-            ReadingType::Bcd32 => Form::Bcd(4),
-            ReadingType::Text => Form::Text(self.length.map_or(1, Ranged::get)),
-        }
+        self.kind_of_number().form(self.length.map_or(1, Ranged::get)).unwrap_or(Form::Unsigned(1))
     }
 
     /// Whether the value is on or off.

@@ -324,6 +324,11 @@ fn each_mistake_in_a_description_is_told_too() {
             "local_name: \"*\" is no local name (write the whole name, or how it begins and a `*`: `P T*`)",
         ),
         (
+            json!({ "company": 1, "points": { "pulse": { "type": "medfloat16" } } }),
+            "points.pulse.type: a medfloat16 is read over connections alone (no sensor is known to broadcast one; \
+             `steps` and `scale` make a number of what it sends)",
+        ),
+        (
             json!({ "company": 1, "points": { "battery": { "kind": "event" } } }),
             "points.battery: battery: its kind is known by its name (remove `kind`)",
         ),
