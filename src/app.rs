@@ -13,6 +13,7 @@ mod overruns;
 #[cfg(test)]
 mod tests;
 mod uplinks;
+mod upstream;
 
 pub use uplinks::{preflight, queue_settings};
 
@@ -32,6 +33,9 @@ use tracing::{info, warn};
 use wharf_contract::{Driver, Port};
 
 use crate::broker::LocalBroker;
+use crate::classic;
+use crate::classic::doors::Doors;
+use crate::classic::feed::Feed;
 use crate::clock::Clock;
 use crate::config::{self, Site};
 use crate::control::{self, Desk, Field, LinkEnd, Socket};
@@ -77,6 +81,7 @@ pub struct Running {
     drivers: Stage,
     mapping: JoinHandle<()>,
     overruns: Stage,
+    controllers: Stage,
     downlink: Stage,
     uplink_tasks: Stage,
     link_watchers: JoinSet<()>,
@@ -122,9 +127,12 @@ pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
 /// # Errors
 ///
 /// As [`start`].
-pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: Options) -> anyhow::Result<Running> {
+pub async fn start_with(
+    mut site: Site,
+    mut drivers: Vec<Arc<dyn Driver>>,
+    options: Options,
+) -> anyhow::Result<Running> {
     let topics = Topics::new(site.gateway.as_str());
-    let links = drivers::links(&drivers);
     info!(gateway = topics.gateway(), version = env!("CARGO_PKG_VERSION"), "wharf starts: {}", site.summary());
     // With many points they are most of what is in memory by now.
     site.forget_links();
@@ -139,12 +147,21 @@ pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: 
         keep => Some(Journal::open(&options.state_dir, keep).context("opening the journal of commands")?),
     };
     let (asks, asks_received) = mpsc::channel(downlink::ASKS_WAITING);
+    let way = classic::Way::new(topics.clone(), asks.clone());
+    let presented = classic::presented(&site, &drivers, &options.state_dir, way.clone());
+    drivers.extend(presented.as_ref().map(|(nodes, _)| nodes.clone() as Arc<dyn Driver>));
+    let feed = classic::feed(&site, presented);
+    let links = drivers::links(&drivers);
     let mut uplinks = Vec::new();
     for (name, queue) in &queues {
         uplinks.push(uplinks::make(&site, name, queue, &topics, &asks, &clock)?);
     }
+    let doors = match &site.controllers {
+        Some(settings) => Some(Doors::open(settings, feed.clone(), way).await?),
+        None => None,
+    };
     // The last thing that can fail: from here on there are tasks to be stopped in order.
-    let (broker, local) = start_broker(&site, &topics, &asks).await?;
+    let (broker, local) = start_broker(&site, &topics, &asks, feed.clone()).await?;
     let north = North::new(uplinks::outlets(&site, &queues), local, options.tap);
     // The local broker lives and dies with the gateway, so for its clients birth is now.
     north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
@@ -187,17 +204,30 @@ pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: 
     drop(events);
 
     let mapping = Mapping::new(topics.gateway(), config::rules(&site, &links), &links);
-    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock, events_received);
+    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock, feed, events_received);
     let mapping = tokio::spawn(mapper.run());
+    let mut controllers = Stage::new();
+    controllers.tasks.extend(doors.map(|doors| doors.run(controllers.stop.clone())));
     let mut overruns = Stage::new();
     overruns.tasks.spawn(overrun_watch.run(overruns.stop.clone()));
 
     let commands = ends.iter().map(|(link, end)| (link.clone(), end.commands.clone())).collect();
     let mut downlink = Stage::new();
     let deadline = site.commands.deadline.get();
-    let work = Downlink { topics: topics.clone(), catalogue, links: ends, north: north.clone(), deadline, journal };
-    let states = uplink_ends.iter().map(|uplink| uplink.state.clone()).collect();
-    if let Some(guard) = fail_safe::Guard::new(&work, states, &options.state_dir) {
+    let work = Downlink {
+        topics: topics.clone(),
+        catalogue,
+        links: ends,
+        drivers: listening.clone(),
+        north: north.clone(),
+        deadline,
+        retained_sets: site.commands.retained_sets,
+        journal,
+    };
+    let states = || uplink_ends.iter().map(|uplink| uplink.state.clone()).collect();
+    let told = work.links.values().map(|end| end.upstream.clone()).collect();
+    downlink.tasks.spawn(upstream::tell(states(), told, downlink.stop.clone()));
+    if let Some(guard) = fail_safe::Guard::new(&work, states(), &options.state_dir) {
         downlink.tasks.spawn(guard.run(downlink.stop.clone()));
     }
     downlink.tasks.spawn(work.run(asks_received, downlink.stop.clone()));
@@ -220,6 +250,7 @@ pub async fn start_with(mut site: Site, drivers: Vec<Arc<dyn Driver>>, options: 
         drivers: southbound,
         mapping,
         overruns,
+        controllers,
         downlink,
         uplink_tasks,
         link_watchers,
@@ -291,6 +322,7 @@ impl Running {
             drivers,
             mut mapping,
             overruns,
+            controllers,
             downlink,
             uplink_tasks,
             mut link_watchers,
@@ -306,17 +338,19 @@ impl Running {
             if timeout(PART_STOPS / 2, &mut mapping).await.is_err() {
                 warn!("the mapping did not stop in time; ended, and what it had not mapped is counted as lost");
                 mapping.abort();
-                // It counts as it ends, and the queues have to be open for that.
-                let _ = timeout(PART_STOPS / 2, mapping).await;
             }
         }
+        controllers.stop("controllers", CONTROL_STOPS).await;
         overruns.stop("the count of dropped readings", PART_STOPS).await;
         // They end when they have told the last of each link.
         let told = async { while link_watchers.join_next().await.is_some() {} };
         if timeout(PART_STOPS, told).await.is_err() {
             warn!("the last health of the links was not told");
         }
-        uplink_tasks.stop("uplinks", UPLINKS_STOP).await;
+        // A mapping that was ended counts what it had not mapped as soon as a disk that hangs lets go of it, and
+        // the queues have to be open for that.
+        let counted = async { mapping.is_finished() || timeout(UPLINKS_STOP, &mut mapping).await.is_ok() };
+        tokio::join!(uplink_tasks.stop("uplinks", UPLINKS_STOP), counted);
         downlink.stop("commands", PART_STOPS).await;
         control.stop("the control socket", CONTROL_STOPS).await;
         let closed = join_all(queues.iter().map(|(name, queue)| close(name, queue))).await;
@@ -346,12 +380,13 @@ async fn start_broker(
     site: &Site,
     topics: &Topics,
     asks: &mpsc::Sender<Ask>,
+    feed: Feed,
 ) -> anyhow::Result<(Option<LocalBroker>, Option<mpsc::Sender<Message>>)> {
     let listen: Vec<SocketAddr> = site.broker.listen.iter().map(|address| address.0).collect();
     if listen.is_empty() {
         return Ok((None, None));
     }
     let (local, shown) = mpsc::channel(north::LOCAL_WAITING);
-    let broker = LocalBroker::start(&listen, topics, shown, asks.clone()).await?;
+    let broker = LocalBroker::start(&listen, topics, shown, asks.clone(), feed).await?;
     Ok((Some(broker), Some(local)))
 }

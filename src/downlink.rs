@@ -5,7 +5,8 @@
 //! against the site file before a driver hears of it, and each is answered exactly once on
 //! `gw1-sys/answer/…`: carried out, refused, or given up at its deadline. It never reaches a
 //! device late, from a retained message, outside its limits, more often than its rate allows, or on
-//! a point without `write:`. One with an id is put down in the [journal] first, so it is executed
+//! a point without `write:`. Messages in MySensors classic form for which there is no such point are
+//! [relayed](relay), if a link does that. One with an id is put down in the [journal] first, so it is executed
 //! once, however often it is sent, and whatever becomes of the gateway.
 //!
 //! [`fail_safe`] writes by itself what the site file wants when every uplink is away.
@@ -18,6 +19,9 @@ mod journal;
 mod order;
 mod rates;
 mod refusal;
+mod relay;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +35,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use wharf_contract::command::PendingAnswer;
-use wharf_contract::{Answer, Command, CommandError, LinkId, PointId, PortEnd};
+use wharf_contract::{Answer, Command, CommandError, Driver, LinkId, PointId, PortEnd};
 
 use crate::north::North;
 use crate::seldom::Seldom;
@@ -49,8 +53,13 @@ pub const ASKS_WAITING: usize = 256;
 const ASKS_AT_ONCE: usize = 64;
 /// The most commands that may be under way; one more is refused as busy.
 const UNDER_WAY: usize = 1024;
+/// The most commands that may wait for devices that sleep, beside those under way.
+const HELD: usize = 1024;
 /// How long after its deadline a command that a driver has begun may still be answered by it.
 const LAST_EXCHANGE: Duration = Duration::from_secs(10);
+/// How long after its deadline one may be answered that waited for a device that sleeps: its link may be
+/// down, and is looked at twice a minute then.
+const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// Who sent a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +70,8 @@ pub enum Source {
     Local,
     /// A person on this machine sent it, through the control socket.
     Control(Asker),
+    /// A MySensors controller sent it that is attached to the gateway, or a node that is none passes it on.
+    Controller(Arc<str>, Asker),
 }
 
 /// For people: `uplink central`.
@@ -70,6 +81,7 @@ impl std::fmt::Display for Source {
             Self::Uplink(name) => write!(f, "uplink {name}"),
             Self::Local => f.write_str("local broker"),
             Self::Control(_) => f.write_str("this machine"),
+            Self::Controller(name, _) => f.write_str(name),
         }
     }
 }
@@ -120,12 +132,16 @@ pub struct Downlink {
     pub topics: Topics,
     /// Every point that the site file declares.
     pub catalogue: Catalogue,
-    /// The drivers, by link.
+    /// The ways to the drivers, by link.
     pub links: HashMap<LinkId, PortEnd>,
+    /// The drivers themselves, which say what they relay and which devices sleep.
+    pub drivers: Vec<Arc<dyn Driver>>,
     /// Where answers go.
     pub north: North,
     /// How long a command may take that says nothing about it.
     pub deadline: Duration,
+    /// Whether set messages in classic form are obeyed although they are retained.
+    pub retained_sets: bool,
     /// The writes that have an id; `None` if the site file wants none remembered.
     pub journal: Option<Journal>,
 }
@@ -134,6 +150,8 @@ pub struct Downlink {
 #[derive(Default)]
 struct Work {
     under_way: JoinSet<()>,
+    /// Those that wait for a device that sleeps, maybe for days: they take no place from the others.
+    held: JoinSet<()>,
     rates: Rates,
     refusals: Seldom,
 }
@@ -146,6 +164,8 @@ struct Job {
     deadline: Instant,
     /// Whether it is for several points; then its answer is, too.
     many: bool,
+    /// Whether it may wait for a device that sleeps.
+    held: bool,
     parts: Vec<Part>,
 }
 
@@ -182,6 +202,7 @@ impl Downlink {
                     _ => self.handle(batch.drain(..), &mut work).await,
                 },
                 Some(_) = work.under_way.join_next() => {}
+                Some(_) = work.held.join_next() => {}
             }
         }
         // What still waits was acknowledged to its sender, so it is owed an answer.
@@ -192,14 +213,14 @@ impl Downlink {
         }
         // Each of these ends by itself, at the latest some seconds after its deadline; a stopping
         // gateway bounds the wait from outside.
-        while work.under_way.join_next().await.is_some() {}
+        while work.under_way.join_next().await.is_some() || work.held.join_next().await.is_some() {}
     }
 
     /// Looks at commands in the order they came, and starts them in that order.
     async fn handle(&self, asks: impl Iterator<Item = Ask>, work: &mut Work) {
-        let mut jobs = Vec::new();
+        let mut jobs: Vec<Job> = Vec::new();
         for ask in asks {
-            match self.look(&ask, work, jobs.len()) {
+            match self.look(&ask, work, &jobs) {
                 Verdict::Go(job) => jobs.push(*job),
                 Verdict::Waits => {}
                 Verdict::Again(reply, outcome) => outcome.tell(&self.north, reply).await,
@@ -237,16 +258,18 @@ impl Downlink {
 
     /// Hands a job to its driver, and sees to its answer.
     fn start(&self, job: Job, work: &mut Work) {
-        let Job { reply, key, deadline, many, parts } = job;
+        let Job { reply, key, deadline, many, held, parts } = job;
         let last = parts.len().saturating_sub(1);
         let mut answers = Vec::with_capacity(parts.len());
         for (index, mut part) in parts.into_iter().enumerate() {
             part.command.more_follow = index < last;
             part.place.send(part.command);
-            answers.push(wait(part.point, part.answer, deadline));
+            let patience = if held { LAST_LOOK } else { LAST_EXCHANGE };
+            answers.push(wait(part.point, part.answer, deadline + patience));
         }
         let (north, journal) = (self.north.clone(), self.journal.clone());
-        work.under_way.spawn(async move {
+        let tasks = if held { &mut work.held } else { &mut work.under_way };
+        tasks.spawn(async move {
             let answers = join_all(answers).await;
             let outcome = match answers.as_slice() {
                 [(_, answer)] if !many => Outcome::one(&reply, answer),
@@ -270,7 +293,7 @@ impl Downlink {
 }
 
 /// The answer to a job's part. It comes in any case.
-async fn wait(point: PointId, answer: PendingAnswer, deadline: Instant) -> (PointId, Answer) {
-    let answer = timeout_at(deadline + LAST_EXCHANGE, answer.wait()).await;
+async fn wait(point: PointId, answer: PendingAnswer, until: Instant) -> (PointId, Answer) {
+    let answer = timeout_at(until, answer.wait()).await;
     (point, answer.unwrap_or_else(|_| Err(CommandError::NoAnswer("its deadline has passed".into()))))
 }

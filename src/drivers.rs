@@ -1,6 +1,6 @@
 //! The one file that names every driver.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wharf_contract::{Driver, LinkId};
@@ -22,7 +22,7 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
         }));
     }
     #[cfg(feature = "ble")]
-    let names = device_names(site);
+    let names = listed(site).collect::<wharf_ble::Names>();
     #[cfg(feature = "ble")]
     for (name, settings) in site.ble.iter() {
         let driver = wharf_ble::Ble::beside(LinkId::from(name.as_str()), settings, names.clone());
@@ -32,17 +32,43 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
         }));
     }
     for (name, settings) in site.mysensors.iter() {
-        drivers.push(Arc::new(wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone())));
+        let driver = wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone());
+        let driver = driver.avoiding(taken_names(site, name.as_str()));
+        drivers.push(Arc::new(match state_dir {
+            Some(state) => driver
+                .remembering(nodes_file(state, name.as_str()))
+                .keeping_firmware_in(state.join("mysensors").join(format!("{name}.firmware"))),
+            None => driver,
+        }));
+    }
+    for (name, settings) in site.lines.iter() {
+        drivers.push(Arc::new(wharf_lines::Lines::new(LinkId::from(name.as_str()), settings)));
     }
     drivers
 }
 
-/// What the devices in the site file are called, so that none of them is adopted twice.
-#[cfg(feature = "ble")]
-fn device_names(site: &Site) -> wharf_ble::Names {
+/// What the site file calls the devices that are not known by what they say of themselves.
+fn listed(site: &Site) -> impl Iterator<Item = &str> {
     let modbus = site.modbus.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
     let mysensors = site.mysensors.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
-    modbus.chain(mysensors).collect()
+    modbus.chain(mysensors)
+}
+
+/// Where a MySensors link keeps what it knows of its nodes.
+pub fn nodes_file(state_dir: &Path, link: &str) -> PathBuf {
+    state_dir.join("mysensors").join(format!("{link}.nodes"))
+}
+
+/// The names that no node of this link may get: those of the devices that the site file lists, and those
+/// that nodes of other networks have by their numbers.
+fn taken_names<'s>(site: &'s Site, link: &'s str) -> impl Iterator<Item = String> + 's {
+    #[cfg(feature = "ble")]
+    let ble = site.ble.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+    #[cfg(not(feature = "ble"))]
+    let ble = std::iter::empty();
+    let networks = site.mysensors.iter().map(|(name, _)| name.as_str()).filter(move |name| *name != link);
+    let numbered = networks.flat_map(|name| (0..u8::MAX).map(move |node| format!("{name}-{node}")));
+    listed(site).chain(ble).map(str::to_owned).chain(numbered)
 }
 
 /// The links of these drivers, as mapping rules see them.

@@ -1,4 +1,4 @@
-//! wharf: an edge gateway. Modbus and MySensors in, MQTT out, nothing lost.
+//! wharf: an edge gateway. Modbus, Bluetooth, MySensors and lines of text in, MQTT out, nothing lost.
 //!
 //! # The life of a reading
 //!
@@ -14,6 +14,8 @@
 //! 6. [`uplink`] publishes what has just been captured, and beside it what waited, a window at a
 //!    time. When the broker acknowledges a message, and only then, it leaves the queue.
 //!
+//! [`classic`] shows devices as MySensors nodes, and lets MySensors controllers in.
+//!
 //! A command comes in through [`uplink`] or [`broker`], is taken apart by [`topics`], checked by
 //! [`downlink`] and put on the port of the driver that owns the device. Its answer goes north like
 //! a reading.
@@ -27,6 +29,7 @@
 pub mod app;
 pub mod backoff;
 pub mod broker;
+pub mod classic;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -53,6 +53,7 @@ async fn keep_running(driver: Arc<dyn Driver>, mut port: Port) {
             Ok(Err(DriverError::Lost(error))) => error.to_string(),
             Ok(Err(DriverError::Fatal(error))) => {
                 error!(%link, %error, "link given up: someone has to change something");
+                driver.close(&error.to_string());
                 give_up(&mut port, error.to_string()).await;
                 break;
             }
@@ -76,6 +77,7 @@ async fn keep_running(driver: Arc<dyn Driver>, mut port: Port) {
         sit_out(&mut port, wait, reason).await;
     }
     port.report(Health::Offline("the gateway is stopping".into()));
+    driver.close("the gateway is stopping");
     port.refuse_waiting("the gateway is stopping");
     info!(%link, "link closed");
 }
@@ -208,7 +210,7 @@ mod tests {
     }
 
     /// A driver that says of three devices that they are gone, and then nothing more.
-    struct Farewell(LinkId);
+    struct Farewell(LinkId, std::sync::Mutex<Vec<String>>);
 
     #[async_trait]
     impl Driver for Farewell {
@@ -224,6 +226,10 @@ mod tests {
             Vec::new()
         }
 
+        fn close(&self, reason: &str) {
+            self.1.lock().unwrap().push(reason.to_owned());
+        }
+
         async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
             for device in ["a", "b", "c"] {
                 port.emit(Event::Device { device: device.into(), alive: false, reason: None }).await;
@@ -237,7 +243,7 @@ mod tests {
         let (events, mut received) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let (port, _end) = Port::new("bus".into(), events, stop.clone());
-        let task = tokio::spawn(supervise(Arc::new(Farewell("bus".into())), port));
+        let task = tokio::spawn(supervise(Arc::new(Farewell("bus".into(), std::sync::Mutex::default())), port));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         for expected in ["a", "b", "c"] {
             let told = received.recv().await.map(|told| told.event);
@@ -246,6 +252,20 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert_eq!(received.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_is_not_started_again_is_told_why_so_that_nothing_waits_in_it_for_ever() {
+        let (events, _received) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let (port, mut end) = Port::new("bus".into(), events, stop.clone());
+        let driver = Arc::new(Farewell("bus".into(), std::sync::Mutex::default()));
+        let task = tokio::spawn(supervise(driver.clone(), port));
+        until(&mut end, |health| matches!(health, Health::Failed(_))).await;
+        assert_eq!(*driver.1.lock().unwrap(), ["no such port"]);
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(*driver.1.lock().unwrap(), ["no such port", "the gateway is stopping"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 //! `gw1-out/…` carries readings and is built by the site's [mapping](crate::mapping); everything
 //! else is here.
 
-use wharf_contract::{DeviceId, Health, LinkId};
+use wharf_contract::{DeviceId, Health, LinkId, PointInfo};
 
 /// The longest level of a request's topic that is repeated in an answer's.
 const LONGEST_LEVEL: usize = 128;
@@ -23,29 +23,47 @@ pub enum Request {
     Read(Address),
     /// `gw1-in/<device>`: several points of it.
     WriteMany(String),
+    /// `gw1-in/<node>/<child>/<command>/<ack>/<type>`, MySensors classic form.
+    Classic(Classic),
 }
 
-/// Which point a command is for.
+/// Which point a command is for, by the names of the site file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// By the names of the site file.
-    Named {
-        /// The device's name.
-        device: String,
-        /// The point's name.
-        point: String,
-    },
-    /// MySensors classic form, `<node>/<child>/<command>/<ack>/<type>`.
-    Classic {
-        /// The radio device, 0–255.
-        node: u8,
-        /// The child sensor on it.
-        child: u8,
-        /// Whether the node is asked to echo the message.
-        echo: bool,
-        /// The value type (`V_…`).
-        kind: u8,
-    },
+pub struct Address {
+    /// The device's name.
+    pub device: String,
+    /// The point's name.
+    pub point: String,
+}
+
+/// The five levels of a topic in classic form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Classic {
+    /// The radio device, 0–254; 255 is all of them.
+    pub node: u8,
+    /// The child sensor on it; 255 is the node itself.
+    pub child: u8,
+    /// What the message is for.
+    pub command: ClassicCommand,
+    /// Whether the node is asked to echo the message.
+    pub echo: bool,
+    /// The type within the command: `V_…`, `S_…`, `I_…` or `ST_…`.
+    pub kind: u8,
+}
+
+/// What a message in classic form is for. The numbers are those of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassicCommand {
+    /// What a node or one of its children is.
+    Presentation = 0,
+    /// A value.
+    Set = 1,
+    /// A request for a value.
+    Req = 2,
+    /// What controller, gateway and nodes say among themselves.
+    Internal = 3,
+    /// Firmware and other large things, in pieces.
+    Stream = 4,
 }
 
 impl Topics {
@@ -84,6 +102,11 @@ impl Topics {
         format!("{}-sys/answer/{}/{}", self.gateway, level(device), level(point))
     }
 
+    /// Where the outcome of a command for a declared point is told.
+    pub fn answer_of(&self, point: &PointInfo) -> String {
+        self.answer(point.device.as_str(), point.point.as_str())
+    }
+
     /// Where the outcome of a command for several points of a device is told.
     pub fn answer_to_many(&self, device: &str) -> String {
         format!("{}-sys/answer/{}", self.gateway, level(device))
@@ -97,6 +120,12 @@ impl Topics {
         format!("{}-sys/answer/{}", self.gateway, levels.join("/"))
     }
 
+    /// Where the echo of a message in classic form is told.
+    pub fn classic_echo(&self, message: &Classic) -> String {
+        let Classic { node, child, command, kind, .. } = message;
+        format!("{}-out/{node}/{child}/{}/1/{kind}", self.gateway, *command as u8)
+    }
+
     /// What to subscribe to for commands.
     pub fn commands(&self) -> String {
         format!("{}-in/#", self.gateway)
@@ -105,6 +134,11 @@ impl Topics {
     /// Whether a topic is below `gw1-in/`.
     pub fn is_command(&self, topic: &str) -> bool {
         self.below_in(topic).is_some()
+    }
+
+    /// Whether a topic below `gw1-in/` is one in MySensors classic form.
+    pub fn is_classic(&self, topic: &str) -> bool {
+        matches!(self.parse_command(topic), Some(Request::Classic(_)))
     }
 
     /// Takes a command's topic apart; `None` if it is none that wharf knows.
@@ -116,7 +150,7 @@ impl Topics {
             [device, point, "get"] if !device.is_empty() && !point.is_empty() => {
                 Some(Request::Read(named(device, point)))
             }
-            [node, child, command, ack, kind] => classic(node, child, command, ack, kind),
+            [node, child, command, ack, kind] => classic(node, child, command, ack, kind).map(Request::Classic),
             _ => None,
         }
     }
@@ -124,6 +158,11 @@ impl Topics {
     fn below_in<'t>(&self, topic: &'t str) -> Option<&'t str> {
         topic.strip_prefix(&self.gateway)?.strip_prefix("-in/")
     }
+}
+
+/// Whether this is how a controller says that it has started: Home Assistant's birth message.
+pub fn is_birth_of_a_controller(topic: &str, payload: &[u8]) -> bool {
+    topic == "homeassistant/status" && payload == b"online"
 }
 
 /// The word for a link's health in JSON, with when and why.
@@ -141,24 +180,26 @@ pub fn state_payload(state: &str, since_ms: u64, reason: Option<&str>) -> String
 }
 
 fn named(device: &str, point: &str) -> Address {
-    Address::Named { device: device.to_owned(), point: point.to_owned() }
+    Address { device: device.to_owned(), point: point.to_owned() }
 }
 
-fn classic(node: &str, child: &str, command: &str, ack: &str, kind: &str) -> Option<Request> {
-    const SET: u8 = 1;
-    const REQ: u8 = 2;
+fn classic(node: &str, child: &str, command: &str, ack: &str, kind: &str) -> Option<Classic> {
+    // `parse` alone would also take a plus sign.
+    let number = |level: &str| if level.starts_with('+') { None } else { level.parse::<u8>().ok() };
+    let command = match number(command)? {
+        0 => ClassicCommand::Presentation,
+        1 => ClassicCommand::Set,
+        2 => ClassicCommand::Req,
+        3 => ClassicCommand::Internal,
+        4 => ClassicCommand::Stream,
+        _ => return None,
+    };
     let echo = match ack {
         "0" => false,
         "1" => true,
         _ => return None,
     };
-    let address =
-        Address::Classic { node: node.parse().ok()?, child: child.parse().ok()?, echo, kind: kind.parse().ok()? };
-    match command.parse().ok()? {
-        SET => Some(Request::Write(address)),
-        REQ => Some(Request::Read(address)),
-        _ => None,
-    }
+    Some(Classic { node: number(node)?, child: number(child)?, command, echo, kind: number(kind)? })
 }
 
 /// A text as one topic level: never empty, without separators, wildcards or control characters,
@@ -185,11 +226,15 @@ mod tests {
     fn a_command_is_known_by_the_shape_of_its_topic() {
         check("gw1-in/tank/valve", Some(Request::Write(named("tank", "valve"))));
         check("gw1-in/tank/valve/get", Some(Request::Read(named("tank", "valve"))));
-        let set = Address::Classic { node: 2, child: 1, echo: true, kind: 49 };
-        check("gw1-in/2/1/1/1/49", Some(Request::Write(set)));
-        let req = Address::Classic { node: 2, child: 1, echo: false, kind: 0 };
-        check("gw1-in/2/1/2/0/0", Some(Request::Read(req)));
-        check("gw1-in/2/255/3/0/13", None);
+        let classic =
+            |node, child, command, echo, kind| Some(Request::Classic(Classic { node, child, command, echo, kind }));
+        check("gw1-in/2/1/1/1/49", classic(2, 1, ClassicCommand::Set, true, 49));
+        check("gw1-in/2/1/2/0/0", classic(2, 1, ClassicCommand::Req, false, 0));
+        check("gw1-in/2/255/3/0/13", classic(2, 255, ClassicCommand::Internal, false, 13));
+        check("gw1-in/255/255/4/0/3", classic(255, 255, ClassicCommand::Stream, false, 3));
+        check("gw1-in/2/255/5/0/13", None);
+        check("gw1-in/2/255/3/2/13", None);
+        check("gw1-in/+2/1/1/0/0", None);
         check("gw1-in/300/1/1/0/0", None);
         check("gw1-in/tank", Some(Request::WriteMany("tank".into())));
         check("gw1-in/", None);
@@ -197,6 +242,15 @@ mod tests {
         check("gw2-in/tank/valve", None);
         check("gw1-out/tank/valve", None);
         check("gw1-input/tank/valve", None);
+    }
+
+    #[test]
+    fn an_echo_has_the_topic_of_its_message_with_the_ack_set() {
+        let topics = Topics::new("gw1");
+        let Some(Request::Classic(message)) = topics.parse_command("gw1-in/2/3/1/1/2") else {
+            panic!("a topic in classic form");
+        };
+        assert_eq!(topics.classic_echo(&message), "gw1-out/2/3/1/1/2");
     }
 
     #[test]

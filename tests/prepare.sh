@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the counterparts the tests talk to, if they are missing: Mosquitto (broker and clients),
 # pymodbus and libmodbus, what makes an ext4 whose power can be cut, and a D-Bus for the mock of
-# BlueZ, from Debian's packages; and the mock's own Python, below target/.
+# BlueZ, from Debian's packages; and below target/ the mock's own Python and one with pymysensors.
 set -eu
 need=""
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || need="$need mosquitto"
@@ -22,4 +22,5 @@ if [ -n "$need" ]; then
   # shellcheck disable=SC2086 # a list of words is what is wanted
   $as_root apt-get install -y -qq --no-install-recommends $need
 fi
+sh "$(dirname "$0")/lab/mysensors/python.sh" >/dev/null || echo "no pymysensors: tests with a controller say skipped"
 sh "$(dirname "$0")/lab/ble/python.sh" >/dev/null || echo "no Python for the mock of BlueZ: its tests say skipped"

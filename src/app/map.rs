@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use wharf_contract::{DeviceId, Event, LinkEvent, LinkId, Overrun, Reading};
 
+use crate::classic::feed::Feed;
 use crate::clock::Clock;
 use crate::health;
-use crate::mapping::{LinkFacts, Mapped, Mapping};
+use crate::mapping::{LinkFacts, Mapping};
 use crate::north::{North, Route, Routes, To};
 use crate::topics::Topics;
 
@@ -26,11 +27,13 @@ pub struct Mapper {
     north: North,
     topics: Topics,
     clock: Clock,
+    feed: Feed,
     events: mpsc::Receiver<LinkEvent>,
     /// Taken from the channel, and not looked at yet.
     batch: VecDeque<LinkEvent>,
-    /// The reading on its way north: who takes it, and when it was taken.
-    in_hand: Option<(Route, SystemTime)>,
+    /// The reading on its way north: who takes it, when it was taken, and how many messages of it have not
+    /// arrived.
+    in_hand: Option<(Route, SystemTime, u64)>,
     /// Whether each device answers and since when, by what its driver has said of it: as many as there are
     /// at most.
     devices: BTreeMap<(LinkId, DeviceId), (bool, SystemTime)>,
@@ -47,11 +50,12 @@ impl Mapper {
         north: North,
         topics: Topics,
         clock: Clock,
+        feed: Feed,
         events: mpsc::Receiver<LinkEvent>,
     ) -> Self {
         let links = links.into_iter().map(|facts| (facts.link.clone(), north.routes(facts))).collect();
         let (batch, in_hand, lost) = (VecDeque::new(), None, Vec::new());
-        Self { mapping, links, north, topics, clock, events, batch, in_hand, devices: BTreeMap::new(), lost }
+        Self { mapping, links, north, topics, clock, feed, events, batch, in_hand, devices: BTreeMap::new(), lost }
     }
 
     /// Runs until every driver is gone and nothing waits any more. An uplink that is told to block
@@ -96,40 +100,42 @@ impl Mapper {
     async fn carry(&mut self, link: &LinkId, mut reading: Reading) {
         let Some(routes) = self.links.get_mut(link) else { return };
         let route = routes.reading(&reading);
+        self.feed.show(routes.facts(), &reading, || self.mapping.is_presented(routes.facts(), &reading));
         let (mapping, clock, facts, shown) = (&self.mapping, &self.clock, routes.facts(), reading.taken_at);
-        let mut say = || {
-            // The clock may have been set since a driver looked at it.
-            reading.taken_at = clock.settle(shown);
-            mapping.apply(facts, &reading, clock.is_sure())
-        };
-        match say() {
-            Mapped::Message(message) => {
-                self.in_hand = Some((route, shown));
-                let again = || match say() {
-                    Mapped::Message(message) => Some(message),
-                    Mapped::Dropped | Mapped::Unsayable => None,
-                };
-                let without = self.north.carry(message, route, again).await;
-                self.in_hand = None;
-                self.lose(without, clock.settle(shown));
-            }
-            Mapped::Dropped => {}
-            Mapped::Unsayable => {
+        let ways = mapping.publications(facts, &reading);
+        let (mut left, mut lost) = (ways.len() as u64, Vec::new());
+        for publish in ways {
+            let mut say = || {
+                // The clock may have been set since a driver looked at it.
+                reading.taken_at = clock.settle(shown);
+                mapping.message(publish, facts, &reading, clock.is_sure())
+            };
+            if let Some(message) = say() {
+                self.in_hand = Some((route, shown, left));
+                lost.push(self.north.carry(message, route, say).await);
+            } else {
                 debug!(%link, device = %reading.device, point = %reading.point, "no value to publish");
             }
+            left -= 1;
         }
+        self.in_hand = None;
+        let taken_at = clock.settle(shown);
+        lost.into_iter().for_each(|without| self.lose(without, 1, taken_at));
     }
 
     fn lose_reading(&mut self, link: &LinkId, reading: &Reading) {
-        let route = self.links.get_mut(link).map(|routes| routes.reading(reading));
-        self.lose(route.unwrap_or_default(), self.clock.settle(reading.taken_at));
+        let Some(routes) = self.links.get_mut(link) else { return };
+        let route = routes.reading(reading);
+        let messages = self.mapping.publications(routes.facts(), reading).len();
+        self.lose(route, messages as u64, self.clock.settle(reading.taken_at));
     }
 
-    fn lose(&mut self, route: Route, taken_at: SystemTime) {
-        if route.is_empty() {
+    /// Counts messages of one reading that did not arrive.
+    fn lose(&mut self, route: Route, count: u64, taken_at: SystemTime) {
+        if route.is_empty() || count == 0 {
             return;
         }
-        let one = Overrun { count: 1, from: taken_at, to: taken_at };
+        let one = Overrun { count, from: taken_at, to: taken_at };
         match self.lost.iter_mut().find(|(known, _)| *known == route) {
             Some((_, lost)) => *lost = lost.and(one),
             None => self.lost.push((route, one)),
@@ -146,8 +152,8 @@ impl Mapper {
 impl Drop for Mapper {
     /// Counts what uplinks did not get. Here, because the mapping may have to be ended.
     fn drop(&mut self) {
-        if let Some((route, taken_at)) = self.in_hand.take() {
-            self.lose(route, self.clock.settle(taken_at));
+        if let Some((route, taken_at, left)) = self.in_hand.take() {
+            self.lose(route, left, self.clock.settle(taken_at));
         }
         while let Some(LinkEvent { link, event }) = self.batch.pop_front().or_else(|| self.events.try_recv().ok()) {
             if let Event::Reading(reading) = event {

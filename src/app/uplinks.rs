@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 use wharf_contract::settings::{FilePath, Spanned};
 
+use crate::classic;
 use crate::clock::Clock;
 use crate::config::site::{self, Protocol, TlsVersion, WhenFull};
 use crate::config::{self, Site};
@@ -83,6 +84,7 @@ pub fn make(
         window: settings.in_flight.get(),
         session_expiry: settings.command_age.get(),
         connect_timeout: CONNECT_TIMEOUT,
+        for_controllers: classic::is_for_controllers(site),
     };
     let uplink = Uplink {
         name: name.clone(),

@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::classic::feed::Feed;
 use crate::downlink::{Ask, Source};
 use crate::message::{Message, Qos};
-use crate::topics::Topics;
+use crate::topics::{self, Topics};
 use crate::uplink::Incoming;
 
 /// Bounds of the local broker. A client that reads nothing costs at most two lanes of waiting
@@ -64,6 +65,7 @@ impl LocalBroker {
         topics: &Topics,
         mut messages: mpsc::Receiver<Message>,
         asks: mpsc::Sender<Ask>,
+        feed: Feed,
     ) -> anyhow::Result<Self> {
         for address in listen {
             // The broker crate starts with the addresses it could have and says little about the
@@ -72,8 +74,9 @@ impl LocalBroker {
                 bail!("the local broker cannot listen on {address}: {error}; is another broker running there?");
             }
         }
-        let mut broker =
-            MqttBroker::with_config(config(listen, topics, asks)).await.context("starting the local broker")?;
+        let mut broker = MqttBroker::with_config(config(listen, Commands { topics: topics.clone(), asks, feed }))
+            .await
+            .context("starting the local broker")?;
         let addresses = match broker.local_addr() {
             // A port of 0 was chosen by the system; this is how tests run side by side.
             Some(first) if listen.len() == 1 => vec![first],
@@ -132,7 +135,7 @@ impl LocalBroker {
     }
 }
 
-fn config(listen: &[SocketAddr], topics: &Topics, asks: mpsc::Sender<Ask>) -> BrokerConfig {
+fn config(listen: &[SocketAddr], commands: Commands) -> BrokerConfig {
     let mut config = BrokerConfig::default()
         .with_bind_addresses(listen.to_vec())
         .with_max_clients(CLIENTS)
@@ -149,7 +152,7 @@ fn config(listen: &[SocketAddr], topics: &Topics, asks: mpsc::Sender<Ask>) -> Br
             max_queued_bytes_per_client: QUEUED_BYTES,
             ..StorageConfig::default()
         });
-    config.event_handler = Some(Arc::new(Commands { topics: topics.clone(), asks }));
+    config.event_handler = Some(Arc::new(commands));
     config
 }
 
@@ -169,6 +172,8 @@ fn packet(message: Message) -> PublishPacket {
 struct Commands {
     topics: Topics,
     asks: mpsc::Sender<Ask>,
+    /// Whom a controller's start is of interest to.
+    feed: Feed,
 }
 
 impl BrokerEventHandler for Commands {
@@ -177,6 +182,9 @@ impl BrokerEventHandler for Commands {
         event: ClientPublishEvent,
     ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
         Box::pin(async move {
+            if topics::is_birth_of_a_controller(&event.topic, &event.payload) {
+                self.feed.birth();
+            }
             if !self.topics.is_command(&event.topic) {
                 return PublishAction::Continue;
             }
@@ -185,7 +193,8 @@ impl BrokerEventHandler for Commands {
                 incoming: Incoming {
                     topic: event.topic.to_string(),
                     payload: event.payload,
-                    retained: event.retain,
+                    // What a client sends is never from a store. A MySensors controller wants it kept, and obeyed.
+                    retained: event.retain && !(self.feed.is_for_controllers() && self.topics.is_classic(&event.topic)),
                     duplicate: false,
                     id: event.packet_id.unwrap_or(0),
                     expires_in: None,
@@ -218,7 +227,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_command_that_finds_no_room_is_answered_in_its_own_place() {
         let (asks, _waiting) = mpsc::channel(1);
-        let commands = Commands { topics: Topics::new("gw1"), asks };
+        let commands = Commands { topics: Topics::new("gw1"), asks, feed: Feed::new(None, false, false) };
         let event = |topic: &str| ClientPublishEvent {
             client_id: "panel".into(),
             user_id: None,

@@ -68,6 +68,9 @@ pub fn run(args: &ExplainArgs) -> Result<(), Exit> {
 fn human(driver: &Arc<dyn Driver>, plan: Option<LinkPlan>) -> String {
     let head = format!("{} {}", driver.kind(), driver.name());
     let Some(plan) = plan else { return format!("{head}: listens, and asks for nothing at a rhythm") };
+    if requests(&plan).next().is_none() {
+        return listening(&head, &plan);
+    }
     let asked: f64 = requests(&plan).map(|(_, request)| 1.0 / request.every.as_secs_f64()).sum();
     let mut lines = vec![format!(
         "{head}: {}, {} in {}, {} requests a second, {} of its time ({})",
@@ -89,6 +92,21 @@ fn human(driver: &Arc<dyn Driver>, plan: Option<LinkPlan>) -> String {
     }
     lines.extend(plan.devices.iter().filter_map(refused));
     lines.extend(plan.forget.map(|how| format!("to have it forgotten and looked for anew: {how}")));
+    lines.join("\n")
+}
+
+/// A link whose devices speak by themselves.
+fn listening(head: &str, plan: &LinkPlan) -> String {
+    let mut lines = vec![format!("{head}: {}, listens, and asks for nothing at a rhythm", plan.place)];
+    lines.extend(spelt(&plan.settings));
+    let devices: Vec<Vec<String>> = plan
+        .devices
+        .iter()
+        .map(|device| vec![device.device.to_string(), spelt(&device.settings).unwrap_or_default()])
+        .collect();
+    if !devices.is_empty() {
+        lines.push(table(&["DEVICE", "SETTINGS"], 1, 1, &devices));
+    }
     lines.join("\n")
 }
 

@@ -9,8 +9,10 @@ mod doctor;
 mod exit;
 mod explain;
 mod field;
+mod firmware;
 mod import;
 mod log;
+mod nodes;
 mod place;
 mod profiles;
 mod queue;
@@ -78,6 +80,22 @@ enum Command {
     Probe(field::probe::ProbeArgs),
     /// Look for devices: which there are, and what they say they are
     Scan(field::scan::ScanArgs),
+    /// Give a MySensors node new firmware, over the air; or show how far every node is with its own
+    ///
+    /// The image is Intel HEX or binary. It is kept by the gateway until the node runs it, also over a
+    /// restart. The node is asked to restart when it says something next, and fetches the image piece by
+    /// piece; other traffic goes first.
+    ///
+    /// Examples:
+    ///   wharf firmware site.yaml garden --node 5 --type 1 --version 3 soil.hex
+    ///   wharf firmware site.yaml garden
+    #[command(verbatim_doc_comment)]
+    Firmware(firmware::FirmwareArgs),
+    /// List the nodes of MySensors networks: what they are, when they were heard, what waits for them
+    ///
+    /// Asks the running gateway, or reads what it has kept. A table on a terminal, else a JSON object a
+    /// line.
+    Nodes(nodes::NodesArgs),
     /// Look into the queues on disk, of a running gateway or a stopped one
     ///
     /// What it prints is what the files say as of the last commit.
@@ -139,6 +157,8 @@ pub fn main() -> ExitCode {
         Command::Write(args) => block_on(field::write::run(&args)),
         Command::Probe(args) => block_on(field::probe::run(&args)),
         Command::Scan(args) => block_on(async { field::scan::run(&args, stop_on_signal()?).await }),
+        Command::Firmware(args) => firmware::run(&args),
+        Command::Nodes(args) => nodes::run(&args),
         Command::Queue(args) => queue::run(args),
         #[cfg(feature = "ble")]
         Command::Doctor(args) => doctor::run(&args),

@@ -10,13 +10,14 @@ use wharf_contract::Driver;
 use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Severity, Span, Spanned, Typed, suggest};
 
 use super::load::{LARGEST_PEM, read_bounded};
-use super::{Site, adapters, rules};
+use super::{Site, adapters, classic_form, rules};
+use crate::classic;
 use crate::drivers;
 use crate::mapping::Glob;
 use crate::north::MOST_UPLINKS;
 
 /// The sections whose entries are links, by driver.
-const DRIVERS: [&str; 3] = [wharf_modbus::KIND, BLE, wharf_mysensors::KIND];
+const DRIVERS: [&str; 4] = [wharf_modbus::KIND, BLE, wharf_mysensors::KIND, wharf_lines::KIND];
 
 /// The section of Bluetooth adapters, also in a wharf that was built without them.
 const BLE: &str = "ble";
@@ -34,6 +35,11 @@ pub fn names(root: &Node) -> Vec<Problem> {
     adapters::used_twice(adapters, &mut problems);
     for link in &links {
         taken_by_a_node(link, &links, &mut problems);
+        taken_by_a_line(link, &links, &mut problems);
+    }
+    let presents = presents(root);
+    if presents {
+        taken_by_what_is_presented(&links, &mut problems);
     }
     let uplinks = root.get("uplinks").map_or(&[][..], |section| section.value.entries());
     if uplinks.is_empty() {
@@ -42,7 +48,7 @@ pub fn names(root: &Node) -> Vec<Problem> {
     for uplink in uplinks {
         let path = format!("uplinks.{}", uplink.key);
         if let Some(entry) = uplink.value.get("match") {
-            rule_for_nothing(entry, &format!("{path}.match"), &links, &mut problems);
+            rule_for_nothing(entry, &format!("{path}.match"), &links, presents, &mut problems);
         }
         if uplinks.len() > 1 {
             blocks_the_others(uplink, &path, &mut problems);
@@ -60,7 +66,7 @@ pub fn names(root: &Node) -> Vec<Problem> {
     if let Some(Entry { value: Node { kind: NodeKind::Sequence(rules), .. }, .. }) = root.get("mapping") {
         for (index, rule) in rules.iter().enumerate() {
             if let Some(entry) = rule.get("match") {
-                rule_for_nothing(entry, &format!("mapping[{index}].match"), &links, &mut problems);
+                rule_for_nothing(entry, &format!("mapping[{index}].match"), &links, presents, &mut problems);
             }
         }
     }
@@ -71,13 +77,37 @@ pub fn names(root: &Node) -> Vec<Problem> {
 pub fn site(site: &Site) -> Vec<Problem> {
     let mut problems = Vec::new();
     client_ids(site, &mut problems);
+    prefixes(site, &mut problems);
     let drivers = drivers::build(site, None);
-    problems.extend(rules::compile(site, &drivers::links(&drivers)).1);
+    let mut links = drivers::links(&drivers);
+    links.extend(classic::link(site));
+    problems.extend(rules::compile(site, &links).1);
     overloads(site, &drivers, &mut problems);
+    problems.extend(classic_form::problems(site, &drivers));
     problems
 }
 
-/// Certificates and keys that cannot be read. What is in them is looked at by those who use them.
+/// MySensors gateways on MQTT whose topics are the gateway's own, or another link's.
+fn prefixes(site: &Site, problems: &mut Vec<Problem>) {
+    let mut known: HashMap<(&str, String), &str> = HashMap::new();
+    for (name, link) in site.mysensors.iter() {
+        let Some(mqtt) = &link.mqtt else { continue };
+        let prefix = mqtt.prefix.as_str();
+        let broker = mqtt.broker.as_ref().map_or_else(String::new, ToString::to_string);
+        let first = known.insert((prefix, broker), name.as_str());
+        let message = match first {
+            _ if prefix == site.gateway.as_str() => {
+                format!("`{prefix}` is this gateway's own name: it would take what it publishes for a node's")
+            }
+            Some(first) => format!("the link `{first}` listens to `{prefix}-out` already"),
+            None => continue,
+        };
+        problems.push(Problem::new(mqtt.prefix.span, mqtt.prefix.path.clone(), message));
+    }
+}
+
+/// Certificates and keys that cannot be read, and firmware that cannot be sent. What is in certificates is
+/// looked at by those who use them.
 pub fn files(site: &Site) -> Vec<Problem> {
     let uplinks = site.uplinks.iter().filter(|(_, uplink)| uplink.any_tls());
     let tls = uplinks.filter_map(|(_, uplink)| uplink.tls.as_ref());
@@ -90,7 +120,8 @@ pub fn files(site: &Site) -> Vec<Problem> {
         message: format!("{}: {why}", file.as_path().display()),
         help: None,
     };
-    wrong.map(problem).collect()
+    let firmware = site.mysensors.iter().flat_map(|(_, link)| link.firmware.iter());
+    wrong.map(problem).chain(firmware.filter_map(|(_, firmware)| firmware.problem())).collect()
 }
 
 /// A link as the tree shows it.
@@ -116,6 +147,15 @@ impl<'n> Link<'n> {
         format!("{}.devices.{}", self.path(), device.key)
     }
 
+    /// Devices that are named by what is in their lines, and the names they can have.
+    fn name_globs(&self) -> impl Iterator<Item = (&'n Entry, Glob)> {
+        let devices = if self.driver == wharf_lines::KIND { self.devices() } else { &[] };
+        devices.iter().filter_map(|device| {
+            let template = wharf_lines::config::text::NameTemplate::parse(device.value.get("device")?.value.text()?);
+            Some((device, Glob::new(template.ok()?.glob())))
+        })
+    }
+
     /// The node number, if the name is one that a MySensors network gives to nodes without a name.
     fn node_called(&self, device: &str) -> Option<u8> {
         if self.driver != wharf_mysensors::KIND {
@@ -133,7 +173,11 @@ impl<'n> Link<'n> {
             .flatten();
         // What is adopted has a name when it is heard.
         let adopts = self.driver == BLE && self.entry.value.get("adopt").is_some();
+        let names = self.entry.value.get("names").and_then(|entry| entry.value.text());
+        let names_itself = self.driver == wharf_mysensors::KIND && names == Some("presentation");
         adopts
+            || names_itself
+            || self.name_globs().any(|_| true)
             || self.devices().iter().any(|device| pattern.matches(&device.key))
             || unnamed.into_iter().any(|d| pattern.matches(&d))
     }
@@ -210,6 +254,56 @@ fn taken_by_a_node(link: &Link, links: &[Link], problems: &mut Vec<Problem>) {
     }
 }
 
+/// Whether a rule shows devices as MySensors nodes.
+fn presents(root: &Node) -> bool {
+    let rules = match root.get("mapping") {
+        Some(Entry { value: Node { kind: NodeKind::Sequence(rules), .. }, .. }) => rules.as_slice(),
+        _ => &[],
+    };
+    rules.iter().any(|rule| rule.get("present_as").is_some())
+}
+
+/// The nodes that devices are shown as are a link of their own, and devices with names of their own.
+fn taken_by_what_is_presented(links: &[Link], problems: &mut Vec<Problem>) {
+    let prefix = format!("{}-", classic::KIND);
+    let link_names = links.iter().map(|link| (link.entry, link.path())).filter(|(entry, _)| entry.key == classic::KIND);
+    let devices = links.iter().flat_map(|link| link.devices().iter().map(|device| (device, link.device_path(device))));
+    for (entry, path) in link_names.chain(devices.filter(|(device, _)| device.key.starts_with(&prefix))) {
+        problems.push(Problem {
+            severity: Severity::Mistake,
+            span: entry.key_span,
+            path,
+            message: format!("`{}` is what devices that are shown as MySensors nodes are called", entry.key),
+            help: Some("choose another name".into()),
+        });
+    }
+}
+
+/// What is in a line may name a device, and no line is to pass itself off as another's.
+fn taken_by_a_line(link: &Link, links: &[Link], problems: &mut Vec<Problem>) {
+    for (named, glob) in link.name_globs() {
+        let others = links.iter().flat_map(|other| other.devices().iter().map(move |device| (other, device)));
+        let is_taken = |device: &Entry| !std::ptr::eq(device, named) && glob.matches(&device.key);
+        // The key of a device that is named by its lines is nobody's name.
+        let is_a_name = |device: &Entry| device.value.get("device").is_none();
+        let Some((other, device)) = others.clone().find(|(_, device)| is_a_name(device) && is_taken(device)) else {
+            continue;
+        };
+        let Some(entry) = named.value.get("device") else { continue };
+        problems.push(Problem {
+            severity: Severity::Mistake,
+            span: entry.value.span,
+            path: format!("{}.device", link.device_path(named)),
+            message: format!(
+                "a line could call its device `{}`, as {} is called",
+                device.key,
+                other.device_path(device)
+            ),
+            help: Some(format!("put something before it that no other name begins with: {}-{{id}}", link.name())),
+        });
+    }
+}
+
 /// A fail-safe value is for the time when every uplink is away. Without any that would be always.
 fn fail_safe_for_nothing(link: &Link, problems: &mut Vec<Problem>) {
     for device in link.devices() {
@@ -241,13 +335,22 @@ fn blocks_the_others(uplink: &Entry, path: &str, problems: &mut Vec<Problem>) {
 }
 
 /// A filter that no device of the site fits, of a rule or of an uplink.
-fn rule_for_nothing(matcher: &Entry, path: &str, links: &[Link], problems: &mut Vec<Problem>) {
+fn rule_for_nothing(matcher: &Entry, path: &str, links: &[Link], presents: bool, problems: &mut Vec<Problem>) {
     let glob = |key: &str| matcher.value.get(key).and_then(|entry| Some((entry, Glob::new(entry.value.text()?))));
     let (link, driver, device) = (glob("link"), glob("driver"), glob("device"));
     let fits_link = |candidate: &Link| link.as_ref().is_none_or(|(_, glob)| glob.matches(candidate.name()));
     let fits_driver = |candidate: &Link| driver.as_ref().is_none_or(|(_, glob)| glob.matches(candidate.driver));
     let fits_device = |candidate: &Link| device.as_ref().is_none_or(|(_, glob)| candidate.has_device(glob));
     if links.iter().any(|link| fits_link(link) && fits_driver(link) && fits_device(link)) {
+        return;
+    }
+    // The nodes that devices are shown as are a link of their own, and what is on it is known when it is heard.
+    let fits_nodes =
+        |asked: &Option<(&Entry, Glob)>| asked.as_ref().is_none_or(|(_, glob)| glob.matches(classic::KIND));
+    let fits_node = device.as_ref().is_none_or(|(entry, _)| {
+        entry.value.text().is_some_and(|text| text.starts_with('*') || text.starts_with(classic::KIND))
+    });
+    if presents && fits_nodes(&link) && fits_nodes(&driver) && fits_node {
         return;
     }
     let before = problems.len();

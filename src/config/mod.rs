@@ -14,6 +14,8 @@
 mod adapters;
 mod ble;
 pub mod check;
+mod classic_form;
+pub mod controllers;
 pub mod errors;
 pub mod load;
 pub mod profiles;

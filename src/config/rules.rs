@@ -1,5 +1,8 @@
 //! The site's mapping rules, compiled: templates are checked here, so that none fails later.
 
+use std::collections::HashMap;
+
+use wharf_contract::DeviceId;
 use wharf_contract::settings::{Problem, Severity, Spanned};
 
 use super::site::{Match, Rule as RuleSettings, Site};
@@ -25,26 +28,35 @@ fn compile_one(rule: &RuleSettings, gateway: &str, links: &[LinkFacts], problems
     let matcher = matcher(&rule.r#match);
     let topic_words = matcher.words(TOPIC_WORDS, links);
     let payload_words = matcher.words(PAYLOAD_WORDS, links);
-    let topic = rule.topic.as_ref().and_then(|topic| {
-        let template = Template::topic(topic, &topic_words).and_then(|template| not_our_own(template, gateway));
-        noted(topic, template, problems)
+    let topics = rule.topic.iter().flat_map(|topics| topics.iter());
+    let topics: Vec<_> = topics
+        .map(|topic| {
+            let template = Template::topic(topic, &topic_words).and_then(|template| not_our_own(template, gateway));
+            noted(topic, template, problems)
+        })
+        .collect();
+    let payloads: Vec<_> = rule.payload.iter().map(|text| payload(text, &payload_words, problems)).collect();
+    let qos = if rule.qos.get() == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+    // One payload is that of every topic.
+    let payloads = payloads.iter().cycle().take(if payloads.len() == 1 { topics.len() } else { payloads.len() });
+    let ways = topics.into_iter().zip(payloads).filter(|_| !rule.drop);
+    let publish = ways.filter_map(|(topic, payload)| {
+        Some(Publish { topic: topic?, payload: payload.clone()?, qos, retain: rule.retain })
     });
-    let payload = match rule.payload.as_str() {
+    Rule { matcher, publish: publish.collect(), is_presented: rule.present_as.is_some() }
+}
+
+fn payload(text: &Spanned<String>, words: &[&'static str], problems: &mut Vec<Problem>) -> Option<Payload> {
+    match text.as_str() {
         "json" => Some(Payload::Json),
         "raw" => Some(Payload::Raw),
-        text if !text.contains('{') => {
-            let error = TemplateError::new(format!("`{text}` is neither json, raw nor a template"))
+        bare if !bare.contains('{') => {
+            let error = TemplateError::new(format!("`{bare}` is neither json, raw nor a template"))
                 .with_help("a template has {words}: `{value}`");
-            noted(&rule.payload, Err(error), problems)
+            noted(text, Err(error), problems)
         }
-        text => noted(&rule.payload, Template::payload(text, &payload_words), problems).map(Payload::Template),
-    };
-    let qos = if rule.qos.get() == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-    let publish = match (topic, payload) {
-        (Some(topic), Some(payload)) if !rule.drop => Some(Publish { topic, payload, qos, retain: rule.retain }),
-        _ => None,
-    };
-    Rule { matcher, publish }
+        template => noted(text, Template::payload(template, words), problems).map(Payload::Template),
+    }
 }
 
 /// Readings below `gw1-in/` would come back as commands, and below `gw1-sys/` they would pass for
@@ -59,6 +71,40 @@ fn not_our_own(template: Template, gateway: &str) -> Result<Template, TemplateEr
                 .with_help("readings go to `{gateway}-out/…`, or to a tree of their own"))
         }
         _ => Ok(template),
+    }
+}
+
+/// What a site shows as MySensors nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Presents {
+    matchers: Vec<Matcher>,
+    /// The node numbers that the site file gives.
+    pub stated: HashMap<DeviceId, u8>,
+}
+
+impl Presents {
+    /// Of a site that has been checked.
+    pub fn of(site: &Site) -> Self {
+        let rules = || site.mapping.iter().filter(|rule| rule.present_as.is_some());
+        let stated = |rule: &RuleSettings| Some((rule.r#match.device.as_deref()?.into(), rule.node?.get()));
+        Self {
+            matchers: rules().map(|rule| matcher(&rule.r#match)).collect(),
+            stated: rules().filter_map(stated).collect(),
+        }
+    }
+
+    /// Whether it shows anything.
+    pub fn any(&self) -> bool {
+        !self.matchers.is_empty()
+    }
+
+    /// Whether a device can be shown, whose link is known unless it was never declared.
+    pub fn could_show(&self, link: Option<&LinkFacts>, device: &DeviceId) -> bool {
+        let could = |matcher: &Matcher| match link {
+            Some(link) => matcher.could_match_device(link, device),
+            None => matcher.device.as_ref().is_none_or(|glob| glob.matches(device.as_str())),
+        };
+        self.matchers.iter().any(could)
     }
 }
 

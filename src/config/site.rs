@@ -9,6 +9,7 @@ use wharf_contract::settings::{
 use wharf_contract::{setting_enum, settings};
 
 pub use super::ble::BleLink;
+pub use super::controllers::Controllers;
 pub use super::replay::{Rate, Replay, Share};
 use super::url::BrokerUrl;
 
@@ -32,6 +33,10 @@ settings! {
         ble: Named<BleLink> = Named::none(),
         /// MySensors networks, by link name.
         mysensors: Named<wharf_mysensors::LinkSettings> = Named::none(),
+        /// Serial ports and TCP connections whose devices speak in lines of text, by link name.
+        lines: Named<wharf_lines::LinkSettings> = Named::none(),
+        /// MySensors controllers that attach to the gateway itself, rather than over MQTT.
+        controllers: Option<Controllers> = None,
         /// How readings become messages. The first rule that matches decides; what no rule matches
         /// goes to {gateway}-out/{device}/{point} as JSON, or from MySensors in its classic form.
         mapping: Vec<Rule> = Vec::new(),
@@ -48,7 +53,7 @@ settings! {
 impl Site {
     /// Lets go of what it says of links. Their drivers have taken from it what they need.
     pub fn forget_links(&mut self) {
-        (self.modbus, self.mysensors) = (Named::none(), Named::none());
+        (self.modbus, self.mysensors, self.lines) = (Named::none(), Named::none(), Named::none());
     }
 }
 
@@ -192,34 +197,74 @@ settings! {
         /// How long the id of a write is remembered, also across a restart: whoever sends it again
         /// gets the first one's answer, and nothing is written twice. 0s: not at all.
         remember: Period<0, 604_800_000> = Period::secs(600),
+        /// Whether set messages in MySensors classic form are obeyed although they are retained. They
+        /// come again at every reconnect. No other retained command is ever obeyed.
+        retained_sets: bool = false,
     }
 }
+
+/// How many topics a rule may have.
+const MOST_TOPICS: usize = 4;
 
 settings! {
     /// A rule for readings: which ones, and what becomes of them.
     pub struct Rule {
         /// Which readings. What is left out matches everything.
         r#match: Match = Match::default(),
-        /// The topic, with {words} filled in: gateway, link, driver, device, point, and the driver's own.
-        topic: Option<Spanned<String>> = None,
-        /// The payload: json, raw (the bare value), or a template with {words}.
-        payload: Spanned<String> = Spanned::nowhere("json".into()),
+        /// The topic, with {words} filled in: gateway, link, driver, device, point, and the driver's own. A
+        /// list of up to 4: each reading is published to each of them.
+        topic: Option<OneOrMany<Spanned<String>>> = None,
+        /// The payload: json, raw (the bare value), or a template with {words}. A list: one for each topic.
+        payload: OneOrMany<Spanned<String>> = OneOrMany::one(Spanned::nowhere("json".into())),
         /// How hard it is delivered: 0 at most once, 1 at least once.
         qos: Ranged<u8, 0, 1> = Ranged::new(1),
         /// Whether the broker keeps the last message for those who come later.
         retain: bool = false,
         /// These readings are deliberately not published.
         drop: bool = false,
+        /// Shows their devices as nodes of a MySensors network, for controllers of such. With a topic, the
+        /// readings themselves go there as well.
+        present_as: Option<Spanned<PresentAs>> = None,
+        /// The number of the node, where the rule shows one device; without it, the gateway gives one
+        /// and keeps it.
+        node: Option<Ranged<u8, 1, 254>> = None,
     }
     check: |this, node, cx| {
         if this.drop {
-            for key in ["topic", "payload", "qos", "retain"].into_iter().filter(|key| node.get(key).is_some()) {
+            for key in ["topic", "payload", "qos", "retain", "present_as"].into_iter().filter(|key| node.get(key).is_some()) {
                 cx.field_problem(node, key, format!("what is dropped has no {key}"));
             }
-        } else if this.topic.is_none() {
+        } else if this.topic.is_none() && this.present_as.is_none() {
             cx.problem(cx.here(node), "`topic` is missing").help("a rule has a topic, or `drop: true`");
+        } else if this.topic.is_none() {
+            for key in ["payload", "qos", "retain"].into_iter().filter(|key| node.get(key).is_some()) {
+                cx.field_problem(node, key, format!("`{key}` has no effect without a topic"))
+                    .help("the messages of MySensors nodes have a form of their own");
+            }
+        }
+        if this.node.is_some() && this.present_as.is_none() {
+            cx.field_problem(node, "node", "`node` has no effect without `present_as: mysensors`");
+        } else if this.node.is_some() && this.r#match.device.as_ref().is_none_or(|device| device.contains('*')) {
+            cx.field_problem(node, "node", "a node is one device, and this rule may show several")
+                .help("match: { device: NAME }");
+        }
+        let topics = this.topic.as_ref().map_or(1, |topics| topics.len());
+        if topics > MOST_TOPICS {
+            cx.field_problem(node, "topic", format!("a reading is published {MOST_TOPICS} times at most"));
+        }
+        if this.payload.len() > 1 && this.payload.len() != topics {
+            let message = format!("there are {topics} topics and {} payloads", this.payload.len());
+            cx.field_problem(node, "payload", message).help("write one payload for all of them, or one for each");
         }
     };
+}
+
+setting_enum! {
+    /// What a device is shown as, beside what it is.
+    pub enum PresentAs {
+        /// A node of a MySensors network.
+        MySensors = "mysensors",
+    }
 }
 
 settings! {
@@ -227,7 +272,7 @@ settings! {
     pub struct Match {
         /// The link's name.
         link: Option<String> = None,
-        /// The driver: modbus, ble, mysensors.
+        /// The driver: modbus, ble, mysensors, lines.
         driver: Option<String> = None,
         /// The device's name.
         device: Option<String> = None,

@@ -51,7 +51,7 @@ pub fn ask(state_dir: &Path, request: &Json) -> Result<Json, AskError> {
 fn converse(mut stream: UnixStream, request: &Json) -> io::Result<Json> {
     // A little more than the gateway's own, which is the one to speak up.
     let patience = match request["do"].as_str() {
-        Some("read" | "write" | "raw") => field::PATIENCE + PATIENCE,
+        Some("read" | "write" | "raw" | "firmware") => field::PATIENCE + PATIENCE,
         _ => PATIENCE * 2,
     };
     stream.set_read_timeout(Some(patience))?;

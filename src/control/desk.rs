@@ -22,7 +22,7 @@ use crate::queue::{self, LossReason, Queue};
 use crate::uplink::{UplinkEnd, UplinkState};
 
 /// What a gateway can be asked.
-const REQUESTS: [&str; 6] = ["status", "purge", "heard", "read", "write", "raw"];
+const REQUESTS: [&str; 8] = ["status", "purge", "heard", "nodes", "read", "write", "raw", "firmware"];
 
 /// How many devices a status lists, of all links together: those to look at first.
 const DEVICES_LISTED: usize = 1000;
@@ -100,6 +100,8 @@ impl Desk {
             Some("status") => self.status(),
             Some(what @ ("read" | "write" | "raw")) => self.field.answer(what, &request).await,
             Some("heard") => self.field.heard(&request),
+            Some("firmware") => self.field.of_protocol(&request).await,
+            Some("nodes") => self.field.nodes(&request),
             Some("purge") => self.purge(request["uplink"].as_str().unwrap_or_default()),
             Some(other) => no(&format!("unknown request `{other}`; {}", suggestion(other, &REQUESTS))),
             None => no("`do` is missing: what is to be done"),

@@ -71,6 +71,36 @@ impl Field {
         json!({ "ok": true, "links": links })
     }
 
+    /// Has the driver of a link do what only its protocol knows.
+    pub(super) async fn of_protocol(&self, request: &Json) -> Json {
+        let name = request["link"].as_str().unwrap_or_default();
+        let Some(driver) = self.listening.iter().find(|driver| driver.name().as_str() == name) else {
+            let known: Vec<&str> = self.listening.iter().map(|driver| driver.name().as_str()).collect();
+            return no(&format!("there is no link `{name}`; {}", suggestion(name, &known)));
+        };
+        let Ok(_room) = self.room.try_acquire() else {
+            return no(&format!("{AT_ONCE} such requests are under way already; ask again when one of them is done"));
+        };
+        match timeout(PATIENCE, driver.ask(request)).await {
+            Ok(Some(Ok(answer))) => answer,
+            Ok(Some(Err(reason))) => no(&reason),
+            Ok(None) => no(&format!("{} knows no such thing", driver.kind())),
+            Err(_) => no("there was no answer in time"),
+        }
+    }
+
+    /// What is known of the nodes of the links that have some, or of the one that is asked for.
+    pub(super) fn nodes(&self, request: &Json) -> Json {
+        let wanted = request["link"].as_str();
+        let asked = self.listening.iter().filter(|driver| wanted.is_none_or(|name| driver.name().as_str() == name));
+        let links = asked.filter_map(|driver| {
+            let mut known = driver.nodes()?;
+            known["link"] = driver.name().as_str().into();
+            Some(known)
+        });
+        json!({ "ok": true, "links": links.collect::<Vec<_>>() })
+    }
+
     /// Carries out `read`, `write` or `raw`.
     pub(super) async fn answer(&self, what: &str, request: &Json) -> Json {
         let Ok(_room) = self.room.try_acquire() else {

@@ -9,9 +9,11 @@
 //! | `{"do":"status"}` | `{"ok":true,…}`: the [status](Desk::status) |
 //! | `{"do":"purge","uplink":"central"}` | `{"ok":true,"purged":17}` |
 //! | `{"do":"heard","link":"hall"}` | `{"ok":true,"links":[{"link":"hall","heard":[…]}]}`: whoever is on the air, known or not; without `link` for all |
+//! | `{"do":"nodes","link":"garden"}` | `{"ok":true,"links":[{"link":"garden","nodes":[…]}]}`: what is known of the nodes of MySensors links; without `link` of all |
 //! | `{"do":"read","device":"tank","point":"level"}` | as on `gw1-sys/answer/tank/level`: `{"ok":true,"observed":1.5,…}` |
 //! | `{"do":"write","device":"tank","point":"valve","value":true}` | the same, with `requested`, `written` and, where it is verified, `observed` |
 //! | `{"do":"raw","link":"boiler-room","request":"070300640002"}` | `{"ok":true,"outcome":"answer","answer":"0304…"}`, or `silent`, `refused`, `broken` with a `reason` |
+//! | `{"do":"firmware","link":"garden","node":5,"type":1,"version":3,"image":"0c94…"}` | `{"ok":true,"nodes":[{"node":5,"state":"waiting","percent":0}]}`; without `image` it only tells |
 //! | anything else | `{"ok":false,"error":"…"}` |
 //!
 //! `read` and `write` are commands like those that come down: the rules of the site file hold. `raw`
@@ -19,7 +21,7 @@
 //! three wait for their turn on the link, 10 s at most, and are answered within 22 s; four of them
 //! are carried out at once. Each write is logged.
 //!
-//! A request has at most 64 KiB and an answer 1 MiB; eight clients are served at once. Each has 5 s
+//! A request has at most 1.25 MiB, for firmware, and an answer 1 MiB; eight clients are served at once. Each has 5 s
 //! to ask and 5 s to take its answer. A gateway that cannot have its socket, on a read-only file system say, warns and goes on
 //! without.
 //!
@@ -42,8 +44,8 @@ pub use field::{Field, unhex};
 pub use server::serve;
 pub use socket::{Socket, Taken};
 
-/// The longest request, in bytes.
-const LONGEST_REQUEST: usize = 64 << 10;
+/// The longest request, in bytes: an image of firmware, in hexadecimal.
+const LONGEST_REQUEST: usize = 1280 << 10;
 
 /// The longest answer, in bytes: some thousand links.
 const LONGEST_ANSWER: usize = 1 << 20;

@@ -28,6 +28,8 @@ pub struct ReplyTo {
     pub id: Option<Json>,
     /// What is to be written: a value, or values by point.
     pub requested: Option<Json>,
+    /// Where the echo of a MySensors message is told, if it was asked for, and what it says.
+    pub echo: Option<(String, Bytes)>,
 }
 
 /// What became of a command, as its answer says it.
@@ -123,15 +125,21 @@ impl Outcome {
             None => info!(topic = reply.topic, "command carried out"),
             Some(error) => debug!(topic = reply.topic, error, "command answered"),
         }
-        if let Source::Control(asker) = &reply.source {
+        if let Source::Control(asker) | Source::Controller(_, asker) = &reply.source {
             asker.answer(self.to_json());
         }
         north.publish(Message::new(reply.topic, payload.clone()).json(), &To::Everyone).await;
+        // A controller at a door is told its echo there.
+        let is_at_a_door = matches!(reply.source, Source::Controller(..));
+        let to = match reply.source {
+            Source::Uplink(name) => To::Uplink(name),
+            Source::Local | Source::Control(_) | Source::Controller(..) => To::Local,
+        };
+        let is_confirmed = self.0.contains_key("observed") && self.why().is_none();
+        if let Some((topic, echo)) = reply.echo.filter(|_| is_confirmed && !is_at_a_door) {
+            north.publish(Message::new(topic, echo), &to).await;
+        }
         if let Some(topic) = reply.response_topic {
-            let to = match reply.source {
-                Source::Uplink(name) => To::Uplink(name),
-                Source::Local | Source::Control(_) => To::Local,
-            };
             north.publish(Message { correlation: reply.correlation, ..Message::new(topic, payload).json() }, &to).await;
         }
     }
@@ -142,6 +150,6 @@ impl ReplyTo {
     pub fn nobody(topic: String, requested: &Value) -> Self {
         let source = Source::Uplink(Arc::from(""));
         let requested = Some(requested.to_json());
-        Self { topic, source, response_topic: None, correlation: None, id: None, requested }
+        Self { topic, source, response_topic: None, correlation: None, id: None, requested, echo: None }
     }
 }

@@ -13,6 +13,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -20,7 +21,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use wharf_contract::{Action, Answer, Command, CommandError, DeviceId, FailSafe, LinkId, PointId, PortEnd};
+use wharf_contract::{
+    Action, Answer, Command, CommandError, DeviceId, Driver, FailSafe, LinkId, PointId, PortEnd, Recipient,
+};
 
 use super::answer::{Outcome, ReplyTo};
 use super::{Downlink, LAST_EXCHANGE};
@@ -47,6 +50,7 @@ pub struct Guard {
 struct Point {
     link: LinkId,
     end: PortEnd,
+    driver: Arc<dyn Driver>,
     device: DeviceId,
     point: PointId,
     rule: FailSafe,
@@ -71,6 +75,7 @@ impl Guard {
             Some(Point {
                 link: entry.link.clone(),
                 end: downlink.links.get(&entry.link)?.clone(),
+                driver: downlink.drivers.iter().find(|driver| *driver.name() == entry.link)?.clone(),
                 device: entry.info.device.clone(),
                 point: entry.info.point.clone(),
                 rule: rule.fail_safe.clone()?,
@@ -158,6 +163,9 @@ impl Guard {
             }
             let answer = point.write(deadline).await;
             match &answer {
+                Err(CommandError::Superseded) => {
+                    info!(device = %point.device, point = %point.point, "another value took the place of the fail-safe one");
+                }
                 Err(error) if first => {
                     warn!(device = %point.device, point = %point.point, %error, again_secs = AGAIN.as_secs(),
                         "the fail-safe value could not be written; it is tried again and again");
@@ -168,7 +176,13 @@ impl Guard {
                 }
                 Ok(_) => {}
             }
-            point.state = if answer.is_ok() { State::Done } else { State::Again(Instant::now() + AGAIN) };
+            // Whenever a device that sleeps wakes, its value is to be there.
+            let again = if point.sleeps() { deadline.max(Instant::now()) } else { Instant::now() + AGAIN };
+            point.state = match &answer {
+                // Somebody has written another value to a device that sleeps, and that is not undone.
+                Ok(_) | Err(CommandError::Superseded) => State::Done,
+                Err(_) => State::Again(again),
+            };
             // What fails over and over is told once.
             if answer.is_ok() || first {
                 let topic = topics.answer(point.device.as_str(), point.point.as_str());
@@ -192,6 +206,10 @@ impl Point {
             State::Again(at) => Some(at),
             State::Done => None,
         }
+    }
+
+    fn sleeps(&self) -> bool {
+        self.driver.hold(Recipient::Device(&self.device)).is_some()
     }
 
     async fn write(&self, deadline: Instant) -> Answer {

@@ -68,7 +68,7 @@ struct Entries {
 
 struct Entry {
     requested: String,
-    /// When it was put down, in milliseconds since 1970: for the file.
+    /// When it is over at the latest, in milliseconds since 1970: for the file.
     at: u64,
     until: Instant,
     state: State,
@@ -106,7 +106,11 @@ impl Journal {
     pub fn look(&self, key: &str, requested: &Json, reply: &ReplyTo) -> Option<Known> {
         let requested = requested.to_string();
         let mut entries = self.entries();
-        entries.forget_old(Instant::now());
+        let now = Instant::now();
+        if entries.by_key.get(key)?.is_old(now) {
+            entries.forget_old(now);
+            return None;
+        }
         let entry = entries.by_key.get_mut(key)?;
         if entry.requested != requested {
             return Some(Known::Other);
@@ -124,9 +128,10 @@ impl Journal {
         })
     }
 
-    /// Puts a write down of which nothing is known. It is safe after the next [`sync`](Self::sync).
-    pub fn begin(&self, key: &str, requested: &Json) {
-        let (at, until) = (epoch_ms(SystemTime::now()), Instant::now() + self.keep);
+    /// Puts a write down of which nothing is known, and which is over after `time` at the latest. It is
+    /// safe after the next [`sync`](Self::sync).
+    pub fn begin(&self, key: &str, requested: &Json, time: Duration) {
+        let (at, until) = (epoch_ms(SystemTime::now() + time), Instant::now() + time + self.keep);
         let entry = Entry { requested: requested.to_string(), at, until, state: State::UnderWay(Vec::new()) };
         let mut entries = self.entries();
         entries.write(&entry.to_record(key));
@@ -239,13 +244,12 @@ impl Entries {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while let Some(oldest) = self.order.front() {
-            let entry = self.by_key.get(oldest);
-            if entry.is_some_and(|entry| entry.until > now || matches!(entry.state, State::UnderWay(_))) {
-                return;
-            }
-            let oldest = oldest.clone();
-            self.remove(&oldest);
+        // What may still be under way is kept for longer, so they are not in order.
+        let by_key = &self.by_key;
+        let is_old = |key: &&String| by_key.get(*key).is_none_or(|entry| entry.is_old(now));
+        let old: Vec<_> = self.order.iter().filter(is_old).cloned().collect();
+        for key in old {
+            self.remove(&key);
         }
     }
 
@@ -265,7 +269,8 @@ impl Entries {
             return true;
         }
         let (Some(at), Some(requested)) = (record["at"].as_u64(), record["requested"].as_str()) else { return false };
-        // A clock that was set back since then makes it younger than it is, and never older.
+        // A clock that was set back since then makes it younger than it is, and never older. One that
+        // may have been under way for longer counts from now on.
         let age = Duration::from_millis(epoch_ms(SystemTime::now()).saturating_sub(at));
         self.remove(key);
         if let Some(left) = keep.checked_sub(age) {
@@ -294,6 +299,11 @@ impl Entry {
     fn size(&self, key: &str) -> usize {
         let answer = if let State::Answered(answer) = &self.state { answer.len() } else { 0 };
         2 * key.len() + self.requested.len() + answer
+    }
+
+    /// Whether it is remembered for no longer.
+    fn is_old(&self, now: Instant) -> bool {
+        self.until <= now && !matches!(self.state, State::UnderWay(_))
     }
 
     fn to_record(&self, key: &str) -> Json {

@@ -12,6 +12,21 @@ const LARGEST: usize = 4096;
 /// The longest text or number that is repeated as an id.
 const LONGEST_ID: usize = 128;
 
+/// The longest that a command may take: an hour, or a week if its device sleeps.
+const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST_HELD: Duration = Duration::from_secs(7 * 86_400);
+
+/// What others say of how long a command is worth something.
+#[derive(Clone, Copy, Debug)]
+pub struct Worth {
+    /// What counts when nobody says anything.
+    pub usually: Duration,
+    /// What MQTT says of it.
+    pub broker: Option<Duration>,
+    /// What counts in place of `usually` for a device that sleeps.
+    pub hold: Option<Duration>,
+}
+
 /// A command's payload, understood.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Order {
@@ -143,18 +158,24 @@ impl Order {
         }
     }
 
-    /// How long the command may take from `now` on; `None` if its time has passed. `broker` is
-    /// what MQTT says of it, `default` counts when nobody says anything.
-    pub fn time_left(&self, now: SystemTime, broker: Option<Duration>, default: Duration) -> Option<Duration> {
+    /// How long the command may take from `now` on; `None` if its time has passed.
+    pub fn time_left(&self, now: SystemTime, worth: Worth) -> Option<Duration> {
         let own = match &self.expires {
-            None => default,
+            None => worth.hold.unwrap_or(worth.usually),
             Some(Expires::After { time, sent: None }) => *time,
             Some(Expires::After { time, sent: Some(sent) }) => left(sent.checked_add(*time)?, now),
             Some(Expires::At(at)) => left(*at, now),
         };
-        let left = broker.map_or(own, |broker| own.min(broker));
-        // A clock that is far behind must not keep a command alive for days.
-        let left = left.min(Duration::from_secs(3600));
+        let left = worth.broker.map_or(own, |broker| own.min(broker));
+        // A clock that is far behind must not keep a command alive for days. What needs no clock may
+        // wait for days if the device sleeps.
+        let by_clock = matches!(self.expires, Some(Expires::At(_) | Expires::After { sent: Some(_), .. }));
+        let longest = match worth.hold {
+            Some(hold) if by_clock => hold.max(LONGEST),
+            Some(_) => LONGEST_HELD,
+            None => LONGEST,
+        };
+        let left = left.min(longest);
         (!left.is_zero()).then_some(left)
     }
 
@@ -345,7 +366,8 @@ mod tests {
     fn the_time_left_counts_from_when_the_command_was_sent() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
         let check = |payload: &str, broker: Option<u64>, expected: Option<u64>| {
-            let left = write(payload).unwrap().time_left(now, broker.map(Duration::from_secs), DEFAULT);
+            let worth = Worth { usually: DEFAULT, broker: broker.map(Duration::from_secs), hold: None };
+            let left = write(payload).unwrap().time_left(now, worth);
             assert_eq!(left, expected.map(Duration::from_secs), "{payload}");
         };
         check("1", None, Some(10));
@@ -358,5 +380,22 @@ mod tests {
         check(r#"{"value":1,"expires":1000005000}"#, None, Some(5));
         check(r#"{"value":1,"expires":999999999}"#, None, None);
         check(r#"{"value":1,"expires":"14d"}"#, None, Some(3600));
+    }
+
+    #[test]
+    fn a_command_for_a_device_that_sleeps_is_worth_something_for_longer() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let check = |payload: &str, broker: Option<u64>, expected: u64| {
+            let hold = Some(Duration::from_secs(7200));
+            let worth = Worth { usually: DEFAULT, broker: broker.map(Duration::from_secs), hold };
+            assert_eq!(write(payload).unwrap().time_left(now, worth), Some(Duration::from_secs(expected)), "{payload}");
+        };
+        check("1", None, 7200);
+        check("1", Some(60), 60);
+        check(r#"{"value":1,"expires":"30s"}"#, None, 30);
+        check(r#"{"value":1,"expires":"6h"}"#, None, 6 * 3600);
+        check(r#"{"value":1,"expires":"14d"}"#, None, 7 * 86_400);
+        // What depends on the clock is not believed for longer than the device is known to need.
+        check(r#"{"value":1,"expires":9000000000}"#, None, 7200);
     }
 }

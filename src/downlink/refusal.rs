@@ -11,6 +11,8 @@ use super::order::OrderError;
 pub enum Refusal {
     #[error("retained commands are not obeyed: publish it without the retain flag")]
     Retained,
+    #[error("only set messages are obeyed when they are retained")]
+    RetainedOther,
     #[error("no such topic below {0}-in/")]
     NoSuchTopic(String),
     #[error("no device `{0}` in the site file")]
@@ -19,6 +21,14 @@ pub enum Refusal {
     NoPoint(DeviceId, String),
     #[error("no point is declared for node {node}, child {child}, type {kind}")]
     NoClassic { node: u8, child: u8, kind: u8 },
+    #[error("no link takes messages for node {0}: one whose site file says `controller: upstream` does")]
+    NoRelay(u8),
+    #[error("node {node} may be on more than one link, and none knows it alone: {}", names(links))]
+    ManyLinks { node: u8, links: Vec<LinkId> },
+    #[error("the payload is no plain text of one line, and a MySensors message is")]
+    NotALine,
+    #[error("the payload has {0} bytes, and does not fit a MySensors message")]
+    LongLine(usize),
     #[error("more than one link has a point for node {node}, child {child}, type {kind}")]
     Ambiguous { node: u8, child: u8, kind: u8 },
     #[error("`{0}/{1}` is read-only: the site file has no `write:` for it")]
@@ -45,6 +55,10 @@ pub enum Refusal {
     Busy,
     #[error("the gateway is stopping")]
     Stopping,
+}
+
+fn names(links: &[LinkId]) -> String {
+    links.iter().map(LinkId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// A time as people say it, never less than it is.

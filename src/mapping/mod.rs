@@ -3,7 +3,8 @@
 //! A site's rules are tried in order and the first that matches decides. After them come the
 //! default rules, so that a reading no rule mentions still has a topic: links whose driver has a
 //! topic form of its own (MySensors) use that, everything else `{gateway}-out/{device}/{point}`.
-//! A rule with `drop` says that its readings are deliberately not published.
+//! A rule with `drop` says that its readings are deliberately not published; one with several topics
+//! publishes each of its readings several times, as MySensors' own form and by name say.
 
 mod glob;
 mod payload;
@@ -49,11 +50,13 @@ pub struct Matcher {
 pub struct Rule {
     /// Which readings.
     pub matcher: Matcher,
-    /// What becomes of them; `None` means they are not published.
-    pub publish: Option<Publish>,
+    /// What becomes of them: one message for each of these. None of them means they are not published.
+    pub publish: Vec<Publish>,
+    /// Whether their devices are shown as MySensors nodes.
+    pub is_presented: bool,
 }
 
-/// How a rule's readings are published.
+/// How a rule's readings are published, or one of the ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
     /// The topic.
@@ -75,17 +78,6 @@ pub struct LinkFacts {
     pub driver: &'static str,
     /// The labels its readings carry.
     pub labels: &'static [&'static str],
-}
-
-/// What became of a reading.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mapped {
-    /// To be published.
-    Message(Message),
-    /// A rule says that it is not published.
-    Dropped,
-    /// It has no value, and its payload cannot say so.
-    Unsayable,
 }
 
 /// A site's rules, ready to use.
@@ -128,19 +120,19 @@ impl Mapping {
         Self { gateway: gateway.into(), rules }
     }
 
-    /// What becomes of a reading of that link. `clock_set`: whether the time it was taken at can be
-    /// trusted.
-    pub fn apply(&self, link: &LinkFacts, reading: &Reading, clock_set: bool) -> Mapped {
-        let Some(rule) = self.rules.iter().find(|rule| rule.matcher.matches(link, reading)) else {
-            return Mapped::Dropped;
-        };
-        let Some(publish) = &rule.publish else { return Mapped::Dropped };
-        let Some(rendered) = publish.payload.render(&self.gateway, link, reading, clock_set) else {
-            return Mapped::Unsayable;
-        };
+    /// How a reading of that link is published: the ways of the first rule that matches it.
+    pub fn publications(&self, link: &LinkFacts, reading: &Reading) -> &[Publish] {
+        let rule = self.rule(link, reading);
+        rule.map(|rule| rule.publish.as_slice()).unwrap_or_default()
+    }
+
+    /// The message of a reading, published in that way; `None` if it has no value, and its payload cannot
+    /// say so. `clock_set`: whether the time it was taken at can be trusted.
+    pub fn message(&self, publish: &Publish, link: &LinkFacts, reading: &Reading, clock_set: bool) -> Option<Message> {
+        let rendered = publish.payload.render(&self.gateway, link, reading, clock_set)?;
         let mut topic = String::with_capacity(64);
         publish.topic.render(&mut topic, |word, out| self.topic_word(word, link, reading, out));
-        Mapped::Message(Message {
+        Some(Message {
             topic,
             payload: rendered.text.into(),
             qos: publish.qos,
@@ -149,6 +141,42 @@ impl Mapping {
             json: publish.payload == Payload::Json,
             times: rendered.times,
         })
+    }
+
+    /// Whether the device of this reading is shown as a MySensors node, with this point.
+    pub fn is_presented(&self, link: &LinkFacts, reading: &Reading) -> bool {
+        self.rule(link, reading).is_some_and(|rule| rule.is_presented)
+    }
+
+    /// The topics of a link with labels, with `*` for what differs from one of its messages to the next. A
+    /// device's name is its link's own.
+    pub fn topics_of(&self, link: &LinkFacts) -> Vec<String> {
+        let mut topics = Vec::new();
+        for rule in self.rules.iter().filter(|rule| rule.matcher.could_match(link)) {
+            for publish in &rule.publish {
+                let mut topic = String::new();
+                publish.topic.render(&mut topic, |word, out| match word {
+                    "gateway" => out.push_str(&self.gateway),
+                    "driver" => out.push_str(link.driver),
+                    "link" | "device" => out.push_str(link.link.as_str()),
+                    _ => out.push('*'),
+                });
+                topics.push(topic);
+            }
+            if rule.matcher.device.is_none() && rule.matcher.point.is_none() {
+                break;
+            }
+        }
+        topics
+    }
+
+    /// The first rule that matches a reading. A reading without the labels of its link, about a node and no
+    /// message of it, has no place in a topic that is made of them: such a rule is not for it.
+    fn rule(&self, link: &LinkFacts, reading: &Reading) -> Option<&Rule> {
+        let is_labelled = reading.labels.iter().next().is_some();
+        let is_sayable = |publish: &Publish| is_labelled || !link.labels.iter().any(|label| publish.topic.uses(label));
+        let fits = |rule: &&Rule| rule.matcher.matches(link, reading) && rule.publish.iter().all(is_sayable);
+        self.rules.iter().find(fits)
     }
 
     fn topic_word(&self, word: &str, link: &LinkFacts, reading: &Reading, out: &mut String) {
@@ -188,7 +216,8 @@ fn default_rules(links: &[LinkFacts]) -> Vec<Rule> {
         let words = matcher.words(TOPIC_WORDS, links);
         Template::topic(topic, &words).ok().map(|topic| Rule {
             matcher,
-            publish: Some(Publish { topic, payload, qos: Qos::AtLeastOnce, retain: false }),
+            publish: vec![Publish { topic, payload, qos: Qos::AtLeastOnce, retain: false }],
+            is_presented: false,
         })
     };
     let classic = links.iter().filter(|link| link.labels.contains(&"node")).filter_map(|link| {
@@ -232,14 +261,21 @@ mod tests {
 
     fn rule(matcher: Matcher, topic: &str, payload: Payload) -> Rule {
         let topic = Template::topic(topic, TOPIC_WORDS).unwrap();
-        Rule { matcher, publish: Some(Publish { topic, payload, qos: Qos::AtLeastOnce, retain: false }) }
+        let publish = vec![Publish { topic, payload, qos: Qos::AtLeastOnce, retain: false }];
+        Rule { matcher, publish, is_presented: false }
     }
 
-    fn sent(mapped: Mapped) -> (String, String) {
-        match mapped {
-            Mapped::Message(message) => (message.topic, String::from_utf8(message.payload.to_vec()).unwrap()),
-            other => panic!("{other:?}"),
-        }
+    /// What becomes of a reading: topics and payloads.
+    fn all(mapping: &Mapping, link: &LinkFacts, reading: &Reading) -> Vec<(String, String)> {
+        let messages = mapping.publications(link, reading).iter();
+        let messages = messages.filter_map(|publish| mapping.message(publish, link, reading, true));
+        messages.map(|message| (message.topic, String::from_utf8(message.payload.to_vec()).unwrap())).collect()
+    }
+
+    fn sent(mapping: &Mapping, link: &LinkFacts, reading: &Reading) -> (String, String) {
+        let mut all = all(mapping, link, reading);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
     }
 
     #[test]
@@ -247,7 +283,7 @@ mod tests {
         let mapping = Mapping::new("gw1", Vec::new(), &[bus(), radio()]);
         let mut level = reading("tank", "level", Value::Float(21.5));
         level.unit = Some("m".into());
-        let (topic, payload) = sent(mapping.apply(&bus(), &level, true));
+        let (topic, payload) = sent(&mapping, &bus(), &level);
         assert_eq!(topic, "gw1-out/tank/level");
         assert_eq!(payload, r#"{"value":21.5,"unit":"m","ts":1795219869123,"quality":"good"}"#);
     }
@@ -256,35 +292,58 @@ mod tests {
     fn without_rules_mysensors_goes_out_in_its_classic_form() {
         let mapping = Mapping::new("gw1", Vec::new(), &[bus(), radio()]);
         let expected = ("gw1-out/2/1/1/0/49".to_owned(), "55.722526,13.017972,18".to_owned());
-        assert_eq!(sent(mapping.apply(&radio(), &position(), true)), expected);
+        assert_eq!(sent(&mapping, &radio(), &position()), expected);
+    }
+
+    #[test]
+    fn what_is_said_about_a_node_and_not_by_it_has_no_classic_topic() {
+        let topic = Template::topic("x/{node}/{type}", CLASSIC_LABELS).unwrap();
+        let publish = Publish { topic, payload: Payload::Raw, qos: Qos::AtLeastOnce, retain: false };
+        let own = Rule { publish: vec![publish], matcher: Matcher::default(), is_presented: false };
+        let mapping = Mapping::new("gw1", vec![own], &[radio()]);
+        assert_eq!(sent(&mapping, &radio(), &position()).0, "x/2/49");
+        let progress = reading("garden-2", "firmware-progress", Value::Int(45));
+        assert_eq!(sent(&mapping, &radio(), &progress).0, "gw1-out/garden-2/firmware-progress");
     }
 
     #[test]
     fn the_first_rule_that_matches_decides_and_the_defaults_come_last() {
         let only = |device: &str| Matcher { device: Some(Glob::new(device)), ..Matcher::default() };
         let rules = vec![
-            Rule { matcher: only("secret-*"), publish: None },
+            Rule { matcher: only("secret-*"), publish: Vec::new(), is_presented: false },
             rule(only("tank"), "plant/{link}/{point}", Payload::Raw),
             rule(only("*"), "never/{device}", Payload::Raw),
         ];
         let mapping = Mapping::new("gw1", rules[..2].to_vec(), &[bus()]);
-        let mapped = |device: &str| mapping.apply(&bus(), &reading(device, "level", Value::Int(3)), true);
-        assert_eq!(mapped("secret-1"), Mapped::Dropped);
-        assert_eq!(sent(mapped("tank")), ("plant/boiler-room/level".into(), "3".into()));
-        assert_eq!(sent(mapped("other")).0, "gw1-out/other/level");
-        let all = Mapping::new("gw1", rules, &[bus()]);
-        assert_eq!(
-            sent(all.apply(&bus(), &reading("tank", "level", Value::Int(3)), true)).0,
-            "plant/boiler-room/level"
-        );
+        let mapped = |device: &str| all(&mapping, &bus(), &reading(device, "level", Value::Int(3)));
+        assert_eq!(mapped("secret-1"), []);
+        assert_eq!(mapped("tank"), [("plant/boiler-room/level".into(), "3".into())]);
+        assert_eq!(mapped("other")[0].0, "gw1-out/other/level");
+        let every = Mapping::new("gw1", rules, &[bus()]);
+        let level = reading("tank", "level", Value::Int(3));
+        assert_eq!(sent(&every, &bus(), &level).0, "plant/boiler-room/level");
+    }
+
+    #[test]
+    fn a_rule_with_two_topics_publishes_a_reading_twice() {
+        let mut both = rule(Matcher::default(), "{gateway}-out/{device}/{point}", Payload::Json);
+        let words = Matcher::default().words(TOPIC_WORDS, &[radio()]);
+        let topic = Template::topic(CLASSIC_TOPIC, &words).unwrap();
+        both.publish.push(Publish { topic, payload: Payload::Raw, qos: Qos::AtMostOnce, retain: true });
+        let mapping = Mapping::new("gw1", vec![both], &[radio()]);
+        let all = all(&mapping, &radio(), &position());
+        let topics: Vec<_> = all.iter().map(|(topic, _)| topic.as_str()).collect();
+        assert_eq!(topics, ["gw1-out/garden-2/1-position", "gw1-out/2/1/1/0/49"]);
+        assert!(all[0].1.starts_with("{\"value\":\"55.7"));
+        assert_eq!(all[1].1, "55.722526,13.017972,18");
     }
 
     #[test]
     fn what_a_device_says_cannot_add_levels_or_wildcards_to_a_topic() {
         let mapping = Mapping::new("gw1", Vec::new(), &[bus()]);
-        let (topic, _) = sent(mapping.apply(&bus(), &reading("a/b", "+#\0", Value::Int(1)), true));
+        let (topic, _) = sent(&mapping, &bus(), &reading("a/b", "+#\0", Value::Int(1)));
         assert_eq!(topic, "gw1-out/a_b/___");
-        let (topic, _) = sent(mapping.apply(&bus(), &reading("", "x", Value::Int(1)), true));
+        let (topic, _) = sent(&mapping, &bus(), &reading("", "x", Value::Int(1)));
         assert_eq!(topic, "gw1-out/_/x");
     }
 
@@ -301,10 +360,10 @@ mod tests {
         let taken_at = SystemTime::UNIX_EPOCH;
         let bad = Reading::bad("tank".into(), "level".into(), "no answer", taken_at);
         let json = Mapping::new("gw1", Vec::new(), &[bus()]);
-        let (_, payload) = sent(json.apply(&bus(), &bad, true));
+        let (_, payload) = sent(&json, &bus(), &bad);
         assert_eq!(payload, r#"{"value":null,"ts":0,"quality":"bad","reason":"no answer"}"#);
         let raw = Mapping::new("gw1", vec![rule(Matcher::default(), "x/{point}", Payload::Raw)], &[bus()]);
-        assert_eq!(raw.apply(&bus(), &bad, true), Mapped::Unsayable);
+        assert_eq!(all(&raw, &bus(), &bad), []);
         assert_eq!(bad.quality, Quality::Bad);
     }
 }

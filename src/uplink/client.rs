@@ -54,6 +54,9 @@ pub struct Options {
     pub session_expiry: Duration,
     /// How long a connect may take.
     pub connect_timeout: Duration,
+    /// Whether MySensors controllers command there. They have the broker keep what they send, and are
+    /// obeyed all the same when they send it.
+    pub for_controllers: bool,
 }
 
 /// What may be another at the next connect.
@@ -260,11 +263,11 @@ impl Sender {
         }
     }
 
-    /// Asks for commands.
-    pub fn subscribe(&self, filter: &str) -> Result<(), Full> {
+    /// Asks for commands. `for_controllers`: as in [`Options`].
+    pub fn subscribe(&self, filter: &str, for_controllers: bool) -> Result<(), Full> {
         match self {
             Self::V4(sender) => sender.subscribe(filter),
-            Self::V5(sender) => sender.subscribe(filter),
+            Self::V5(sender) => sender.subscribe(filter, !for_controllers),
         }
     }
 
@@ -295,6 +298,7 @@ mod tests {
             window: 10,
             session_expiry: Duration::ZERO,
             connect_timeout: Duration::from_secs(10),
+            for_controllers: false,
         };
         let url = BrokerUrl::parse(&format!("mqtt://{}", listener.local_addr().unwrap())).unwrap();
         let mut connection = Connection::new(options, Aim { url, keys: Keys::default() });

@@ -370,6 +370,7 @@ mod tests {
                 window: 10,
                 session_expiry: second,
                 connect_timeout: second,
+                for_controllers: false,
             },
             command_age: second,
             queue: Queue::open(Settings::new(dir)).unwrap(),

@@ -129,7 +129,8 @@ impl<'u> Session<'u> {
         let window = self.uplink.options.window;
         let mut flow = Flow::new(connection.sender(), connected, window, &self.uplink.delivery, self.records.lanes());
         if !self.subscribed {
-            flow.sender.subscribe(&self.uplink.topics.commands()).map_err(|_| closing())?;
+            let for_controllers = self.uplink.options.for_controllers;
+            flow.sender.subscribe(&self.uplink.topics.commands(), for_controllers).map_err(|_| closing())?;
         }
         if !flow.retain_available {
             self.say_once("the broker keeps no retained messages: late subscribers do not see the last state");

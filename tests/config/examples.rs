@@ -28,6 +28,16 @@ fn the_site_in_the_readme_is_a_good_site_file() {
 }
 
 #[test]
+fn the_worked_examples_of_the_driver_for_lines_are_good() {
+    let readme = std::fs::read_to_string(repository("drivers/lines/README.md")).unwrap();
+    let examples: Vec<&str> = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        read(&format!("gateway: g\n{example}")).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+#[test]
 fn the_full_example_shows_every_option() {
     let text = std::fs::read_to_string(repository("config/wharf.example.yaml")).unwrap();
     let root = tree::parse(&text).root.unwrap();

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Fuzzes one target: run.sh [TARGET] [SECONDS], with the target recovery (the queue's), answers (the
-# Modbus driver's) or adverts (the Bluetooth driver's). Recovery for a minute, if nothing else is said.
+# Modbus driver's), adverts (the Bluetooth driver's), lines or messages (those of the drivers for lines of
+# text and for MySensors). Recovery for a minute, if nothing else is said.
 # Needs a C++ compiler for libFuzzer itself, and no nightly: the flags are those of cargo-fuzz
 # without the sanitizer, since neither has unsafe code.
 set -eu
 cd "$(dirname "$0")"
 case "${1:-}" in
-recovery | answers | adverts) fuzzed="$1" && shift ;;
+recovery | answers | adverts | lines | messages) fuzzed="$1" && shift ;;
 *) fuzzed=recovery ;;
 esac
 found=found

@@ -223,7 +223,7 @@ fn what_must_not_reach_a_device_is_refused_with_its_reason() {
         refused_at_sight("gw1-in/cellar/lamp", "gw1-sys/answer/cellar/lamp", "no device `cellar`");
         refused_at_sight("gw1-in/tank/lamp", "gw1-sys/answer/tank/lamp", "no point `lamp`");
         refused_at_sight("gw1-in/9/9/1/0/2", "gw1-sys/answer/9/9/1/0/2", "no point is declared for node 9");
-        refused_at_sight("gw1-in/2/255/3/0/13", "gw1-sys/answer/2/255/3/0/13", "no such topic");
+        refused_at_sight("gw1-in/2/255/3/0/13", "gw1-sys/answer/2/255/3/0/13", "no link takes messages for node 2");
 
         side.forget();
         side.publish_retained("gw1-in/tank/setpoint", "33");

@@ -108,3 +108,89 @@ fn a_missing_serial_port_and_a_silent_gateway_leave_their_neighbours_alone() {
     });
     assert!(health.json()["reason"].as_str().unwrap().contains("none"), "{}", health.payload);
 }
+
+/// A WiFi node that speaks MQTT, behind a Mosquitto of its own.
+fn wifi(broker: &Mosquitto, nodes: &Mosquitto) -> Site {
+    site(broker, &format!("mqtt: {{ prefix: home/gw, broker: 127.0.0.1:{} }}", nodes.port))
+}
+
+fn is_up(upstream: &Client) {
+    upstream.wait("the link to be up", |heard| {
+        heard.topic == "gw1-sys/link/garden" && ["online", "degraded"].iter().any(|up| heard.payload.contains(up))
+    });
+}
+
+#[test]
+fn what_a_node_publishes_itself_arrives_upstream_and_what_was_retained_does_not() {
+    let (broker, nodes) = (Mosquitto::start(), Mosquitto::start());
+    let upstream = Client::subscribe(broker.port, &["#"]);
+    let node = Client::subscribe(nodes.port, &["home/gw-in/#"]);
+    node.publish_retained("home/gw-out/2/1/1/0/0", "4.5");
+    let _gateway = wifi(&broker, &nodes).run();
+    let asked = node.wait_on("home/gw-in/0/255/3/0/2");
+    assert_eq!((asked.payload.as_str(), asked.retained), ("", false), "the gateway is asked for its version");
+    node.publish("home/gw-out/0/255/3/0/2", "2.3.2");
+    node.publish("home/gw-out/2/1/1/0/49", "55.722526,13.017972,18");
+    node.publish("other-out/2/1/1/0/0", "1");
+    position_arrives(&upstream);
+    let link = upstream.wait("the link to be online", |heard| {
+        heard.topic == "gw1-sys/link/garden" && heard.payload.contains("\"online\"")
+    });
+    assert!(!link.payload.contains("reason"), "{}", link.payload);
+    node.publish_retained("home/gw-out/2/1/1/0/0", "21.5");
+    let fresh = upstream.wait_on("gw1-out/2/1/1/0/0");
+    assert_eq!(fresh.payload, "21.5", "retained for others, but heard as it was said");
+}
+
+#[test]
+fn a_broker_that_goes_and_comes_back_is_found_again_and_the_loss_is_told() {
+    let broker = Mosquitto::start();
+    let upstream = Client::subscribe(broker.port, &["#"]);
+    let mut nodes = Mosquitto::start();
+    let gateway = wifi(&broker, &nodes).run();
+    gateway.wait_log("link=garden");
+    is_up(&upstream);
+    nodes.stop();
+    let lost =
+        upstream.wait("the loss", |heard| heard.topic == "gw1-sys/link/garden" && heard.payload.contains("offline"));
+    assert!(lost.json()["reason"].as_str().unwrap().contains("home/gw-out on 127.0.0.1"), "{}", lost.payload);
+    upstream.forget();
+    nodes.restart();
+    is_up(&upstream);
+    let node = Client::subscribe(nodes.port, &["home/gw-in/#"]);
+    node.publish("home/gw-out/2/1/1/0/49", "55.722526,13.017972,18");
+    position_arrives(&upstream);
+}
+
+#[test]
+fn a_node_on_the_embedded_broker_is_read_and_written_to() {
+    let local = free_port();
+    let site = Site::new(&format!(
+        "gateway: gw1\nbroker: {{ listen: [\"127.0.0.1:{local}\"] }}\nmysensors:\n  garden:\n    \
+         mqtt: {{ prefix: mygateway1, broker: 127.0.0.1:{local} }}\n    devices:\n      soil:\n        node: 2\n        \
+         points:\n          valve: {{ child: 3, type: status, write: {{ }} }}\n"
+    ));
+    let gateway = site.run();
+    gateway.wait_log("local broker listening");
+    let node = Client::subscribe(local, &["mygateway1-in/#", "gw1-out/#", "gw1-sys/answer/#"]);
+    node.wait_on("mygateway1-in/0/255/3/0/2");
+    node.publish("mygateway1-out/2/1/1/0/49", "55.722526,13.017972,18");
+    position_arrives(&node);
+    node.publish("gw1-in/soil/valve", "true");
+    assert_eq!(node.wait_on("mygateway1-in/2/3/1/0/2").payload, "1");
+    assert_eq!(node.wait_on("gw1-sys/answer/soil/valve").json()["ok"], true);
+}
+
+#[test]
+fn a_prefix_that_is_the_gateways_own_name_is_a_mistake() {
+    let site = Site::new(
+        "gateway: gw1\nmysensors:\n  garden: { mqtt: { prefix: gw1 } }\n  shed: { mqtt: { prefix: a } }\n  barn: { mqtt: { prefix: a } }\n",
+    );
+    let checked = site.wharf(&["check"], &[]);
+    assert_eq!(checked.code, 78, "{checked:?}");
+    for words in
+        ["mysensors.garden.mqtt.prefix", "this gateway's own name", "the link `shed` listens to `a-out` already"]
+    {
+        assert!(checked.err.contains(words), "{words}: {checked:?}");
+    }
+}

@@ -22,8 +22,9 @@ pub enum Action {
     },
     /// Put a request to the link as it is, in the protocol's own bytes; the answer's bytes come back
     /// as hexadecimal text in [`Done::observed`]. For a person who looks at a device that the site file
-    /// does not know yet; device and point mean nothing here. For Modbus: the unit id, then the PDU. A
-    /// driver whose protocol knows no such thing refuses.
+    /// does not know yet, and for controllers upstream ([`Driver::relays`](crate::Driver::relays)); device
+    /// and point mean nothing here. For Modbus: the unit id, then the PDU. For MySensors: a line without
+    /// its ending. A driver whose protocol knows no such thing refuses.
     Raw(Vec<u8>),
 }
 
@@ -97,6 +98,10 @@ pub enum CommandError {
     /// The device has not answered for a while and was not asked now: nothing was sent.
     #[error("not sent: {0}")]
     NotSent(String),
+    /// A later value for the same point took its place while it waited for the device to wake: nothing
+    /// was sent.
+    #[error("not sent: a later value took its place before the device woke")]
+    Superseded,
     /// The deadline passed before the command could be sent: it will not be.
     #[error("the deadline passed before the command could be sent")]
     Expired,
@@ -122,7 +127,7 @@ pub enum CommandError {
 impl CommandError {
     /// Whether nothing of the command can have reached the device.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Offline(_) | Self::NotSent(_) | Self::Expired)
+        matches!(self, Self::Offline(_) | Self::NotSent(_) | Self::Superseded | Self::Expired)
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`catalogue`]: which points a driver knows before it has heard any of them.
 //! - [`plan`]: what a driver means to do on its link.
 //! - [`rule`]: what may be written to a point.
+//! - [`relay`]: messages in MySensors classic form that no point is for, and devices that sleep.
 //! - [`port`]: the channel pair between the two sides, and what happens when it is full.
 //! - [`settings`]: how a driver declares its part of the site file, once, for decoder and schema.
 //! - [`small_file`]: what a driver keeps over a restart.
@@ -23,6 +24,7 @@ pub mod command;
 pub mod plan;
 pub mod port;
 pub mod reading;
+pub mod relay;
 pub mod rule;
 pub mod settings;
 pub mod small_file;
@@ -33,7 +35,10 @@ pub use command::{Action, Answer, Command, CommandError, Done};
 pub use plan::{DevicePlan, LinkPlan, RequestPlan};
 pub use port::{Event, Health, LateNews, LinkEvent, Overrun, Overruns, Port, PortEnd};
 pub use reading::{DeviceId, Labels, LinkId, PointId, Quality, Reading, Unit, Value};
+pub use relay::{Recipient, Relay};
 pub use rule::{FailSafe, WriteRate, WriteRule};
+
+use std::time::Duration;
 
 /// Any error, boxed: what a driver's own error becomes on its way to the supervisor.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -65,6 +70,36 @@ pub trait Driver: Send + Sync + 'static {
     /// What is to be heard on the link of late, whether the site file knows it or not: for people who
     /// look for their devices. `None` if the protocol has no strangers.
     fn heard(&self) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// Does what only this protocol knows, as somebody at the machine asks: `request` is what came over the
+    /// control socket, the answer is told as it is, an error in words. `None` if it knows no such thing.
+    /// Takes 10 s at most, session or not.
+    async fn ask(&self, request: &serde_json::Value) -> Option<Result<serde_json::Value, String>> {
+        let _ = request;
+        None
+    }
+
+    /// Whether it takes a message in MySensors classic form for the node of that number, 255 being all of
+    /// them. Such a message comes as [`Action::Raw`]: the line without its ending. Asked anew for each
+    /// message, for nodes come and go.
+    fn relays(&self, _node: u8) -> Relay {
+        Relay::Not
+    }
+
+    /// How long a command that says nothing about it may wait for the recipient to wake; `None` if it
+    /// does not sleep, as far as is known. Asked anew for each command.
+    fn hold(&self, _recipient: Recipient<'_>) -> Option<Duration> {
+        None
+    }
+
+    /// `run` is not called again, for this reason: whatever still waits is answered now.
+    fn close(&self, _reason: &str) {}
+
+    /// What is known of the nodes behind the link, whether they are heard now or not: for people who look
+    /// after a network. `None` if the protocol has no such nodes.
+    fn nodes(&self) -> Option<serde_json::Value> {
         None
     }
 

@@ -97,6 +97,7 @@ pub struct Port {
     traffic: Traffic,
     counts: Counts,
     devices: Devices,
+    upstream: watch::Receiver<bool>,
     stop: CancellationToken,
 }
 
@@ -115,6 +116,8 @@ pub struct PortEnd {
     pub counts: Counts,
     /// What the driver has said of each of its devices.
     pub devices: Devices,
+    /// Whether anybody is upstream to whom what the driver says is passed on.
+    pub upstream: watch::Sender<bool>,
 }
 
 impl Port {
@@ -123,6 +126,7 @@ impl Port {
     pub fn new(link: LinkId, events: mpsc::Sender<LinkEvent>, stop: CancellationToken) -> (Self, PortEnd) {
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (health, health_seen) = watch::channel(Health::Connecting);
+        let (upstream, upstream_seen) = watch::channel(true);
         let handover = Handover::new(link, events);
         let (traffic, counts, devices) = (Traffic::default(), Counts::default(), Devices::default());
         let end = PortEnd {
@@ -132,8 +136,9 @@ impl Port {
             traffic: traffic.clone(),
             counts: counts.clone(),
             devices: devices.clone(),
+            upstream,
         };
-        (Self { handover, commands, health, traffic, counts, devices, stop }, end)
+        (Self { handover, commands, health, traffic, counts, devices, upstream: upstream_seen, stop }, end)
     }
 
     /// The link this port belongs to.
@@ -229,6 +234,12 @@ impl Port {
     /// there is more to say.
     pub fn refused(&self, device: &DeviceId, reason: &'static str, words: Option<&str>) {
         self.devices.refused(device, reason, words);
+    }
+
+    /// Whether anybody is upstream: a broker that is connected, or a controller that is attached. True
+    /// until somebody says otherwise.
+    pub fn upstream(&self) -> watch::Receiver<bool> {
+        self.upstream.clone()
     }
 
     /// The request to stop: `port.stop().cancelled().await`.

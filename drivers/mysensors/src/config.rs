@@ -4,18 +4,29 @@
 //! built.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::json;
 use wharf_contract::settings::{
-    Context, HostPort, Named, NamedEntry, Node, Period, Ranged, Schema, SerialPath, Setting, Typed, WriteSettings,
-    suggest,
+    Context, HostPort, Named, NamedEntry, Node, Period, Ranged, Schema, SerialPath, Setting, Spanned, Typed,
+    WriteSettings, suggest,
 };
 use wharf_contract::{DeviceId, LinkId, PointId, WriteRule, settings};
+use wharf_stream::SerialPort;
 
-use crate::message::Command;
-use crate::nodes::{Address, Declared, Nodes, is_own_name, own_name};
+use crate::controller::{Numbers, Role, Rules, Units};
+use crate::firmware;
+use crate::firmware::settings::FirmwareSettings;
+use crate::message::{Command, GATEWAY, SELF};
+use crate::mqtt::{Broker, MqttSettings};
+use crate::nodes::{Address, Declared, INCLUSION, Nodes, by_number, is_own_name, own_name};
+use crate::outbox::{self, Outbox};
+use crate::registry::Registry;
+use crate::registry::names::NameSource;
+use crate::transport::Transport;
 use crate::types::{self, Kind, Type};
 use crate::values::encode;
+use crate::zone::TimeSetting;
 
 /// The baud rate of the library's own gateways.
 pub const USUAL_BAUD: u32 = 115_200;
@@ -27,17 +38,49 @@ settings! {
         serial: Option<SerialPath> = None,
         /// The address of an Ethernet gateway, `host:port`. The port is 5003 when left out.
         tcp: Option<HostPort<5003>> = None,
+        /// A gateway, or a WiFi node that is one, which speaks MQTT itself.
+        mqtt: Option<MqttSettings> = None,
         /// The speed of the serial port, 115200 when left out.
         baud: Option<Ranged<u32, 300, 4_000_000>> = None,
         /// How long a verified write waits for the echo of its node.
         echo_timeout: Period<100, 60_000> = Period::secs(2),
+        /// How often a verified write is sent again whose echo stays away, `echo_timeout` apart.
+        retries: Ranged<u8, 0, 10> = Ranged::new(2),
+        /// How long a command that does not say so itself waits for a node that sleeps.
+        hold: Period<0, 604_800_000> = Period::secs(3600),
+        /// Who answers the nodes' questions: for a number, for the time, for units and values.
+        controller: Role = Role::None,
+        /// Which units a local controller tells nodes to use.
+        units: Units = Units::Metric,
+        /// The time a local controller tells nodes: local, as a clock on the wall shows it; utc; or an offset
+        /// such as "+01:00".
+        time: TimeSetting = TimeSetting::Local,
+        /// When a local controller gives a new node a number.
+        ids: Numbers = Numbers::Always,
+        /// How long the network stays open for new nodes.
+        inclusion: Period<1_000, 86_400_000> = Period::secs(60),
+        /// How long a node that does not sleep may be silent until a local controller asks it for a sign of
+        /// life. Without it: it is never asked.
+        heartbeat: Option<Period<10_000, 604_800_000>> = None,
+        /// With `controller: upstream`: how long everything upstream has to be away until this gateway
+        /// answers in its place. Without it: never.
+        take_over: Option<Period<1_000, 2_592_000_000>> = None,
+        /// Where the names of nodes and children come from that are not listed under `devices`.
+        names: NameSource = NameSource::Numbers,
         /// Names for nodes, and which of their values may be written. Nodes that are not listed are
         /// read all the same.
         devices: Named<DeviceSettings> = Named::none(),
+        /// Firmware for nodes, sent over the air to those that report another version.
+        firmware: Named<FirmwareSettings> = Named::none(),
     }
-    exactly_one_of: [serial, tcp];
+    exactly_one_of: [serial, tcp, mqtt];
     at_most_one_of: [tcp, baud];
-    check: |this, _node, cx| no_node_twice(this, cx);
+    at_most_one_of: [mqtt, baud];
+    check: |this, node, cx| {
+        no_node_twice(this, cx);
+        nothing_for_nobody(this, node, cx);
+        firmware::settings::check(this, cx);
+    };
 }
 
 settings! {
@@ -45,10 +88,19 @@ settings! {
     pub struct DeviceSettings {
         /// Its number in the network; 0 is the gateway.
         node: Ranged<u8, 0, 254>,
+        /// Whether it sleeps between its messages. Without it: as it says itself.
+        sleeps: Option<bool> = None,
+        /// How long a command that does not say so itself waits for it to wake. Without it: as for the link.
+        hold: Option<Period<0, 604_800_000>> = None,
         /// Names for its values.
         points: Named<PointSettings> = Named::none(),
+        /// The firmware it gets, by its name in `firmware` of the link.
+        firmware: Option<Spanned<String>> = None,
     }
-    check: |this, _node, cx| {
+    check: |this, node, cx| {
+        if this.sleeps == Some(false) && this.hold.is_some() {
+            cx.field_problem(node, "hold", "`hold` has no effect: the node does not sleep");
+        }
         no_value_twice(this, cx);
         no_name_of_another(this, cx);
     };
@@ -68,7 +120,7 @@ settings! {
 }
 
 /// A value type, by its name in the MySensors library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ValueType(pub &'static Type);
 
 impl Setting for ValueType {
@@ -96,6 +148,19 @@ impl Setting for ValueType {
 }
 
 impl LinkSettings {
+    /// The way to the gateway. The decoder has seen to it that there is one.
+    pub(crate) fn transport(&self) -> Transport {
+        match (&self.mqtt, &self.tcp, &self.serial) {
+            (Some(mqtt), ..) => Transport::Mqtt(Broker::new(mqtt.clone())),
+            (None, Some(address), _) => Transport::Direct(wharf_stream::Transport::tcp(address)),
+            // An empty path cannot come out of the decoder, and would be no such port.
+            (None, None, serial) => Transport::Direct(wharf_stream::Transport::Serial(SerialPort::new(
+                serial.as_ref().map_or("", |path| path.as_str()),
+                self.baud.map_or(USUAL_BAUD, |baud| baud.get()),
+            ))),
+        }
+    }
+
     /// The names of the link, as its session uses them.
     pub(crate) fn nodes(&self, link: LinkId) -> Nodes {
         let devices: HashMap<_, _> =
@@ -109,7 +174,75 @@ impl LinkSettings {
                 write: point.write.as_ref().map(WriteRule::from),
             })
         });
-        Nodes::new(link, devices, points.collect())
+        let gateway = devices.get(&GATEWAY).cloned().unwrap_or_else(|| by_number(&link, GATEWAY).into());
+        let inclusion = (!self.is_idle()).then(|| Declared {
+            device: gateway,
+            point: PointId::from(own_name(Command::Internal, SELF, types::INCLUSION)),
+            address: INCLUSION,
+            value_type: types::INCLUSION_TYPE,
+            write: Some(WriteRule::default()),
+        });
+        let nodes = Nodes::new(link, devices, points.chain(inclusion).collect());
+        if self.units == Units::Imperial { nodes.imperial() } else { nodes }
+    }
+
+    /// Whether this gateway never answers a node.
+    fn is_idle(&self) -> bool {
+        match self.controller {
+            Role::None => true,
+            Role::Local => false,
+            Role::Upstream => self.take_over.is_none(),
+        }
+    }
+
+    /// What the controller of the link goes by.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            role: self.controller,
+            units: self.units,
+            numbers: self.ids,
+            inclusion: self.inclusion.get(),
+            take_over: self.take_over.map(Period::get),
+            heartbeat: self.heartbeat.map(Period::get),
+        }
+    }
+
+    /// What is on its way to the nodes: nothing yet.
+    pub(crate) fn outbox(&self) -> Outbox {
+        let sending = outbox::Rules { echo_timeout: self.echo_timeout.get(), retries: self.retries.get().into() };
+        let mut outbox = Outbox::new(sending);
+        for (node, sleeps) in self.devices.iter().filter_map(|(_, device)| Some((device.node.get(), device.sleeps?))) {
+            outbox.tell(node, sleeps);
+        }
+        outbox
+    }
+
+    /// How long commands wait for sleeping nodes: all, and those of which the site file says so.
+    pub(crate) fn holds(&self) -> (Duration, HashMap<u8, Duration>) {
+        let own = self.devices.iter().filter_map(|(_, device)| Some((device.node.get(), device.hold?.get())));
+        (self.hold.get(), own.collect())
+    }
+
+    /// A registry that knows what the site file declares, and nothing else yet.
+    pub(crate) fn registry(&self, link: &LinkId) -> Registry {
+        let declared = self.devices.iter().map(|(_, device)| {
+            let names = device.points.iter().map(|(name, _)| name.as_str().to_owned());
+            (device.node.get(), names.collect())
+        });
+        Registry::new(link.as_str(), self.names).declaring(declared)
+    }
+}
+
+/// What is set for a controller that is not there.
+fn nothing_for_nobody(link: &LinkSettings, node: &Node, cx: &mut Context<'_>) {
+    if link.controller != Role::Upstream && link.take_over.is_some() {
+        let message = "`take_over` has no effect: there is no controller upstream to take over from";
+        cx.field_problem(node, "take_over", message).help("write `controller: upstream`, or leave it out");
+    }
+    let idle = ["units", "time", "ids", "inclusion", "heartbeat"].into_iter().filter(|_| link.is_idle());
+    for key in idle.filter(|key| node.get(key).is_some()) {
+        let message = format!("`{key}` has no effect: this gateway answers no node");
+        cx.field_problem(node, key, message).help("write `controller: local`, or leave it out");
     }
 }
 
@@ -156,7 +289,7 @@ fn check_write(point: &PointSettings, node: &Node, cx: &mut Context<'_>) {
     let Some(rule) = point.write.as_ref().map(WriteRule::from) else { return };
     let value_type = point.r#type.0;
     let limited = rule.min.is_some() || rule.max.is_some() || rule.step.is_some();
-    if limited && !matches!(value_type.kind, Kind::Number | Kind::Percent) {
+    if limited && !matches!(value_type.kind, Kind::Number | Kind::Within(..) | Kind::Percent) {
         let message = format!("a value of type {} is not a number, so it has no limits", value_type.name);
         cx.field_problem(node, "write", message).help("remove min, max and step");
     }

@@ -2,36 +2,57 @@
 //!
 //! A MySensors gateway passes on what the nodes of its radio network say, one line of text per
 //! message. This driver makes a reading of each, whether or not the site file knows the node, and
-//! writes to those points that the site file opens. It relays: it answers no request of a node, as
-//! the controller of the network does.
+//! writes to those points that the site file opens. It relays, or is the controller of the network
+//! itself, as the site file says.
 //!
 //! - [`config`]: the part of the site file.
-//! - [`message`], [`lines`]: the protocol's lines. [`types`], [`values`]: what is in them.
+//! - [`message`]: the protocol's lines. [`types`], [`values`]: what is in them.
+//! - [`registry`]: what is known of each node, kept on disk. [`controller`]: what nodes are answered, and
+//!   [`zone`] the time among it.
+//! - [`firmware`]: images for nodes, over the air.
 //! - `nodes`, `reading`: names, and messages turned into readings.
-//! - `transport`, `session`: the port or socket, and the conversation over it; `pending` and `pulse`
-//!   are its memory of commands and of silence, `stats` its counters.
+//! - [`mqtt`]: gateways that speak MQTT themselves.
+//! - `session`: the conversation over the port, socket or broker; `outbox` and `pulse` are its memory of
+//!   commands and of silence, `stats` its counters.
 
 pub mod config;
-pub mod lines;
+pub mod controller;
+pub mod firmware;
 pub mod message;
+pub mod mqtt;
 mod nodes;
-mod pending;
+mod outbox;
 mod pulse;
 mod reading;
+pub mod registry;
 mod session;
 mod stats;
 mod transport;
 pub mod types;
 pub mod values;
+pub mod zone;
 
-use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, async_trait};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, Recipient, Relay, async_trait};
 
 pub use config::{DeviceSettings, LinkSettings, PointSettings};
 pub use stats::Stats;
 
+use controller::{Controller, Role};
+use firmware::settings::Plan;
+use registry::file::Damaged;
+pub use registry::store::LARGEST as LARGEST_FILE;
+use registry::store::Store;
 use session::Link;
 use stats::Counters;
-use transport::Transport;
+use zone::{TimeSetting, Zone};
 
 /// The name of the protocol, as the site file spells its section.
 pub const KIND: &str = "mysensors";
@@ -45,6 +66,8 @@ pub const LABELS: [&str; 5] = ["node", "child", "command", "ack", "type"];
 pub struct MySensors {
     name: LinkId,
     link: Link,
+    time: TimeSetting,
+    recalled: OnceCell<()>,
 }
 
 impl MySensors {
@@ -52,12 +75,57 @@ impl MySensors {
     /// decoded, and nothing is opened yet.
     pub fn new(name: LinkId, settings: LinkSettings) -> Self {
         let link = Link {
-            transport: Transport::new(&settings),
+            transport: settings.transport(),
             nodes: settings.nodes(name.clone()),
-            echo_timeout: settings.echo_timeout.get(),
+            holds: settings.holds(),
+            relays: settings.controller == Role::Upstream,
+            outbox: Mutex::new(settings.outbox()),
             counters: Counters::default(),
+            firmware: firmware::store::Store::new(Plan::new(&settings)),
+            store: Store::new(settings.registry(&name)),
+            controller: Mutex::new(Controller::new(settings.rules(), Zone::Fixed(0))),
         };
-        Self { name, link }
+        Self { name, link, time: settings.time, recalled: OnceCell::new() }
+    }
+
+    /// The same, keeping what it learns of the nodes in this file.
+    #[must_use]
+    pub fn remembering(mut self, file: PathBuf) -> Self {
+        self.link.store = self.link.store.in_file(file);
+        self
+    }
+
+    /// The same, calling no node by one of these names: other devices of the site have them.
+    #[must_use]
+    pub fn avoiding(self, names: impl IntoIterator<Item = String>) -> Self {
+        self.link.store.registry().avoid(names);
+        self
+    }
+
+    /// The same, keeping what firmware was given to nodes in this file.
+    #[must_use]
+    pub fn keeping_firmware_in(mut self, file: PathBuf) -> Self {
+        self.link.firmware = self.link.firmware.in_file(file);
+        self
+    }
+
+    /// Reads what was known of the nodes before this start.
+    async fn recall(&self) {
+        self.link.store.recall(&self.name).await;
+        let (registry, mut outbox) = (self.link.store.registry(), self.link.outbox());
+        for (node, record) in registry.nodes() {
+            outbox.recall(node, registry.version(node), record.sleeps);
+        }
+    }
+
+    /// What the text of its file tells of the nodes, as [`Driver::nodes`] has it: for a gateway that does not
+    /// run.
+    ///
+    /// # Errors
+    /// It is no such file.
+    pub fn known(&self, text: &str) -> Result<Json, Damaged> {
+        self.link.store.registry().recall(text)?;
+        Ok(self.link.shown())
     }
 
     /// What was counted since the gateway started.
@@ -84,12 +152,65 @@ impl Driver for MySensors {
         self.link.nodes.catalogue()
     }
 
+    fn nodes(&self) -> Option<Json> {
+        let mut known = self.link.shown();
+        known["downlink"] = self.link.outbox().counts().to_json();
+        Some(known)
+    }
+
+    fn relays(&self, node: u8) -> Relay {
+        let is_known = || self.link.nodes.names(node) || self.link.store.registry().node(node).is_some();
+        match self.link.relays {
+            false => Relay::Not,
+            true if node != message::SELF && is_known() => Relay::Owns,
+            true => Relay::Takes,
+        }
+    }
+
+    fn hold(&self, recipient: Recipient<'_>) -> Option<Duration> {
+        let node = match recipient {
+            Recipient::Device(device) => self.link.nodes.number(device)?,
+            Recipient::Node(node) => node,
+        };
+        let (usual, own) = &self.link.holds;
+        let hold = own.get(&node).copied().unwrap_or(*usual);
+        (!hold.is_zero() && self.link.outbox().sleeps(node)).then_some(hold)
+    }
+
+    fn close(&self, reason: &str) {
+        self.link.outbox().close(reason);
+    }
+
+    async fn ask(&self, request: &Json) -> Option<Result<Json, String>> {
+        match request["do"].as_str() {
+            Some("firmware") => Some(self.link.firmware.answer(&self.name, request).await),
+            _ => None,
+        }
+    }
+
     async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
+        // While there is no link, this is what comes round.
+        self.link.outbox().lost(Instant::now());
+        self.link.outbox().expire(Instant::now());
         let stop = port.stop();
-        let stream = tokio::select! {
+        let opened = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             opened = self.link.transport.open() => opened?,
         };
-        session::run(&self.link, stream, port).await
+        self.recalled.get_or_init(|| self.recall()).await;
+        self.link.firmware.recall(&self.name).await;
+        let time = self.time;
+        // A zone that cannot be read is UTC, and so is one whose reader panics.
+        let zone = spawn_blocking(move || Zone::load(time)).await.unwrap_or(Zone::Fixed(0));
+        self.link.controller().set_zone(zone);
+        let (stream, bridge) = opened.apart();
+        let ended = tokio::select! {
+            ended = session::run(&self.link, stream, port) => ended,
+            never = self.link.store.keep_up(&self.name) => match never {},
+            never = self.link.firmware.keep_up(&self.name) => match never {},
+            never = bridge => match never {},
+        };
+        tokio::join!(self.link.store.keep_last(&self.name), self.link.firmware.keep_last());
+        ended
     }
 }

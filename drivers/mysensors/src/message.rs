@@ -9,6 +9,9 @@ use std::fmt;
 pub const GATEWAY: u8 = 0;
 /// As a node id "everybody", or "no id yet"; as a child id the node itself.
 pub const SELF: u8 = 255;
+/// The longest line that is read, in bytes without its ending. The MySensors library itself stops at
+/// 120, so only noise is longer.
+pub const LONGEST_LINE: usize = 256;
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

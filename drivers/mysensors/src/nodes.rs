@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use wharf_contract::{DeviceId, Labels, LinkId, PointId, PointInfo, Unit, WriteRule};
 
-use crate::message::{Command, Message};
+use crate::message::{Command, GATEWAY, Message, SELF};
+use crate::registry::Registry;
 use crate::types::{self, Type};
 
 /// Where a value lives in the network.
@@ -29,6 +30,9 @@ impl Address {
         Self { node: message.node, child: message.child, kind: message.kind }
     }
 }
+
+/// Where it is written that the network is open for new nodes: no value of a child, but the gateway's own.
+pub const INCLUSION: Address = Address { node: GATEWAY, child: SELF, kind: types::INCLUSION };
 
 /// One point of the site file.
 #[derive(Clone, Debug)]
@@ -52,13 +56,28 @@ pub struct Nodes {
     devices: HashMap<u8, DeviceId>,
     points: Vec<Declared>,
     by_address: HashMap<Address, usize>,
+    imperial: bool,
 }
 
 impl Nodes {
     /// The names of a link, from what its site file declares.
     pub fn new(link: LinkId, devices: HashMap<u8, DeviceId>, points: Vec<Declared>) -> Self {
         let by_address = points.iter().enumerate().map(|(place, point)| (point.address, place)).collect();
-        Self { link, devices, points, by_address }
+        Self { link, devices, points, by_address, imperial: false }
+    }
+
+    /// The same, for nodes that are told to use °F.
+    #[must_use]
+    pub fn imperial(self) -> Self {
+        Self { imperial: true, ..self }
+    }
+
+    /// The unit of a value of this type.
+    pub fn unit(&self, value_type: &Type) -> Option<Unit> {
+        match value_type.unit {
+            Some("°C") if self.imperial => Some("°F".into()),
+            unit => unit.map(Unit::from),
+        }
     }
 
     /// The devices that the site file names, by the number of their node.
@@ -68,22 +87,36 @@ impl Nodes {
         named.into_iter().map(|(_, device)| device).collect()
     }
 
-    /// The device a node is: its declared name, else `garden-2` on the link `garden`.
-    pub fn device(&self, node: u8) -> DeviceId {
-        match self.devices.get(&node) {
-            Some(device) => device.clone(),
-            None => DeviceId::from(format!("{}-{node}", self.link)),
+    /// The device a node is: its declared name, else the one from its presentation, else `garden-2` on
+    /// the link `garden`.
+    pub fn device(&self, node: u8, registry: &Registry) -> DeviceId {
+        match (self.devices.get(&node), registry.device_name(node)) {
+            (Some(device), _) => device.clone(),
+            (None, Some(name)) => DeviceId::from(name),
+            (None, None) => DeviceId::from(by_number(&self.link, node)),
         }
     }
 
-    /// The point a message is about: its declared name, else one made from what it is.
-    pub fn point(&self, message: &Message) -> PointId {
+    /// Whether the site file has a name for the node of that number.
+    pub fn names(&self, node: u8) -> bool {
+        self.devices.contains_key(&node)
+    }
+
+    /// The number of the node that the site file gives this name.
+    pub fn number(&self, device: &DeviceId) -> Option<u8> {
+        self.devices.iter().find(|(_, named)| *named == device).map(|(node, _)| *node)
+    }
+
+    /// The point a message is about: its declared name, else the one from the presentation of its child,
+    /// else one made from what it is.
+    pub fn point(&self, message: &Message, registry: &Registry) -> PointId {
         if message.command == Command::Set
             && let Some(place) = self.by_address.get(&Address::of(message))
         {
             return self.points[*place].point.clone();
         }
-        PointId::from(own_name(message.command, message.child, message.kind))
+        let presented = registry.point_name(message);
+        PointId::from(presented.unwrap_or_else(|| own_name(message.command, message.child, message.kind)))
     }
 
     /// The declared point of that name.
@@ -93,8 +126,13 @@ impl Nodes {
 
     /// Everything declared, as the gateway wants to know it.
     pub fn catalogue(&self) -> Vec<PointInfo> {
-        self.points.iter().map(info).collect()
+        self.points.iter().map(|point| info(point, self.unit(point.value_type))).collect()
     }
+}
+
+/// The name of a node without one: `garden-2`.
+pub fn by_number(link: &LinkId, node: u8) -> String {
+    format!("{link}-{node}")
 }
 
 /// The name a point has by itself: `1-temp`, `battery`, `internal-sketch-name`, `1-presentation`.
@@ -106,6 +144,7 @@ pub fn own_name(command: Command, child: u8, kind: u8) -> String {
         Command::Presentation if child == crate::message::SELF => "presentation".into(),
         Command::Presentation => format!("{child}-presentation"),
         Command::Internal if kind == types::BATTERY => "battery".into(),
+        Command::Internal if kind == types::INCLUSION => "inclusion".into(),
         Command::Internal => format!("internal-{}", in_topic(types::internal_type(kind).map(|row| row.name), kind)),
         Command::Stream => format!("stream-{}", in_topic(types::stream_name(kind), kind)),
     }
@@ -114,20 +153,25 @@ pub fn own_name(command: Command, child: u8, kind: u8) -> String {
 /// Whether a name has the shape of those that points have by themselves. A declared point may not
 /// take one, or two values would share a topic.
 pub fn is_own_name(name: &str) -> bool {
-    if matches!(name, "battery" | "presentation") || name.starts_with("internal-") || name.starts_with("stream-") {
+    if matches!(name, "battery" | "firmware" | "firmware-progress" | "inclusion" | "presentation")
+        || name.starts_with("internal-")
+        || name.starts_with("stream-")
+    {
         return true;
     }
     name.split_once('-').is_some_and(|(child, _)| child.parse::<u8>().is_ok())
 }
 
-fn info(point: &Declared) -> PointInfo {
+fn info(point: &Declared, unit: Option<Unit>) -> PointInfo {
     let Address { node, child, kind } = point.address;
     let labels = [("node", node), ("child", child), ("type", kind)];
+    let labels = labels.map(|(name, number)| (name, number.to_string()));
     PointInfo {
         device: point.device.clone(),
         point: point.point.clone(),
-        unit: point.value_type.unit.map(Unit::from),
-        labels: Labels::new(labels.map(|(name, number)| (name, number.to_string()))),
+        unit,
+        // A command in classic form means a value of a child, and never the node itself.
+        labels: if child == SELF { Labels::NONE } else { Labels::new(labels) },
         write: point.write.clone().map(Arc::new),
     }
 }
@@ -156,8 +200,9 @@ mod tests {
 
     fn check(line: &str, device: &str, point: &str) {
         let message = Message::parse(line.as_bytes()).unwrap();
-        let nodes = soil();
-        assert_eq!((nodes.device(message.node).as_str(), nodes.point(&message).as_str()), (device, point), "{line}");
+        let (nodes, registry) = (soil(), Registry::default());
+        let (named, point_named) = (nodes.device(message.node, &registry), nodes.point(&message, &registry));
+        assert_eq!((named.as_str(), point_named.as_str()), (device, point), "{line}");
     }
 
     #[test]

@@ -24,6 +24,17 @@ pub fn decode(kind: Kind, payload: &str) -> Result<Value, String> {
             _ => Err(format!("`{payload}` is neither 0 nor 1")),
         },
         Kind::Number => number(trimmed).map(Value::Float),
+        Kind::Within(low, high) => {
+            let number = number(trimmed)?;
+            if !(low..=high).contains(&number) {
+                return Err(format!("{number} cannot be: such a value lies between {low} and {high}"));
+            }
+            Ok(Value::Float(number))
+        }
+        Kind::Word(words) => match words.contains(&trimmed) {
+            true => Ok(Value::Text(trimmed.into())),
+            false => Err(format!("`{payload}` is none of {}", words.join(", "))),
+        },
         Kind::Percent => {
             let percent = number(trimmed)?;
             if !(0.0..=100.0).contains(&percent) {
@@ -49,7 +60,7 @@ pub fn decode(kind: Kind, payload: &str) -> Result<Value, String> {
         Kind::Position => {
             let numbers = payload.split(',').map(|part| number(part.trim()));
             if numbers.collect::<Result<Vec<_>, _>>().is_ok_and(|numbers| numbers.len() == 3) {
-                Ok(Value::Text(payload.into()))
+                Ok(Value::Text(trimmed.into()))
             } else {
                 Err(format!("`{payload}` is not latitude,longitude,altitude"))
             }
@@ -120,6 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types;
 
     fn reads(kind: Kind, payload: &str, expected: Result<Value, &str>) {
         assert_eq!(decode(kind, payload), expected.map_err(str::to_owned), "{kind:?} {payload:?}");
@@ -202,6 +214,69 @@ mod tests {
         writes(Kind::Text, Value::Text("ä".repeat(13)), {
             Err("the value takes 26 bytes, and a node is sent at most 25")
         });
+    }
+
+    /// What no sensor can mean, by the number of its value type; the others take any text.
+    #[test]
+    fn no_value_type_takes_what_cannot_be() {
+        let absurd = [
+            (0, "-300"),
+            (1, "300"),
+            (2, "on"),
+            (3, "-1"),
+            (4, "-5"),
+            (5, "rainy"),
+            (6, "-1"),
+            (7, "1e9"),
+            (8, "-3"),
+            (9, "900"),
+            (10, "361"),
+            (11, "-1"),
+            (12, "heavy"),
+            (13, "-0.5"),
+            (14, "-1"),
+            (15, "2"),
+            (16, "yes"),
+            (17, "nan"),
+            (18, "1e30"),
+            (21, "Warm"),
+            (22, "2"),
+            (23, "100.5"),
+            (34, "inf"),
+            (35, "-1"),
+            (36, ""),
+            (37, "wet"),
+            (38, "1e10"),
+            (39, "1,5"),
+            (40, "12345"),
+            (41, "1234567"),
+            (44, "5000"),
+            (45, "-274"),
+            (46, "Off"),
+            (49, "1,2"),
+            (51, "17"),
+            (52, "1e6"),
+            (53, "-1"),
+            (54, "x"),
+            (55, ""),
+            (56, "1.01"),
+            (58, "101"),
+        ];
+        for (number, payload) in absurd {
+            let row = types::value_type(number).unwrap();
+            assert!(decode(row.kind, payload).is_err(), "{} of {payload}", row.name);
+        }
+        for row in types::VALUES.iter().filter(|row| !absurd.iter().any(|(number, _)| *number == row.number)) {
+            assert_eq!(row.kind, Kind::Text, "{} is not checked", row.name);
+        }
+    }
+
+    #[test]
+    fn words_and_limits_are_said_to_whoever_is_refused() {
+        reads(Kind::Within(0.0, 360.0), "361", Err("361 cannot be: such a value lies between 0 and 360"));
+        reads(Kind::Within(0.0, 360.0), " 180", Ok(Value::Float(180.0)));
+        reads(Kind::Word(&["Off", "HeatOn"]), "HeatOn", Ok(Value::Text("HeatOn".into())));
+        writes(Kind::Word(&["Off", "HeatOn"]), Value::Text("Warm".into()), Err("`Warm` is none of Off, HeatOn"));
     }
 
     proptest! {

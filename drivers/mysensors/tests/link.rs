@@ -15,8 +15,11 @@ use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
 use wharf_contract::settings::SerialPath;
-use wharf_contract::settings::{HostPort, Named, Period};
+use wharf_contract::settings::{HostPort, Named, Period, Ranged};
 use wharf_contract::{Driver, DriverError, Event, Health, LinkEvent, Port, PortEnd, Reading, Value};
+use wharf_mysensors::controller::{Numbers, Role, Units};
+use wharf_mysensors::registry::names::NameSource;
+use wharf_mysensors::zone::TimeSetting;
 use wharf_mysensors::{LinkSettings, MySensors};
 
 /// Far longer than anything here takes; it only ends a test that hangs.
@@ -33,7 +36,25 @@ fn tcp(address: &str) -> LinkSettings {
 }
 
 fn bare() -> LinkSettings {
-    LinkSettings { serial: None, tcp: None, baud: None, echo_timeout: Period::secs(2), devices: Named::none() }
+    LinkSettings {
+        serial: None,
+        tcp: None,
+        mqtt: None,
+        baud: None,
+        echo_timeout: Period::secs(2),
+        retries: Ranged::new(2),
+        hold: Period::secs(3600),
+        controller: Role::None,
+        units: Units::Metric,
+        time: TimeSetting::Utc,
+        ids: Numbers::Always,
+        inclusion: Period::secs(60),
+        heartbeat: None,
+        take_over: None,
+        names: NameSource::Numbers,
+        devices: Named::none(),
+        firmware: Named::none(),
+    }
 }
 
 /// One session of a driver, as the supervisor would start it.
@@ -208,4 +229,49 @@ async fn an_ethernet_gateway_that_is_not_there_is_lost_and_not_given_up() {
     drop(listener);
     let reason = Running::start(tcp(&address)).lost().await;
     assert!(reason.starts_with(&format!("{address} cannot be reached")), "{reason}");
+}
+
+/// A pipe in the place of a file: whoever opens it for writing waits for a reader.
+fn hanging_disk(file: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(file).status().unwrap().success());
+}
+
+/// The next answer of the driver, its own questions for the version aside.
+async fn answer(gateway: &mut BufReader<TcpStream>) -> String {
+    loop {
+        let mut line = String::new();
+        let read = timeout(PATIENCE, gateway.read_line(&mut line)).await.expect("no answer came").unwrap();
+        assert!(read > 0, "the link has ended");
+        if line != "0;255;3;0;2;\n" {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_gets_its_number_when_the_disk_has_it_and_a_disk_that_hangs_holds_nothing_else_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("garden.nodes.new");
+    hanging_disk(&pipe);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let settings = LinkSettings { controller: Role::Local, ..tcp(&address) };
+    let driver = MySensors::new("garden".into(), settings).remembering(dir.path().join("garden.nodes"));
+    let running = Running::session_of(&Arc::new(driver));
+    let mut gateway = BufReader::new(listener.accept().await.unwrap().0);
+    gateway.write_all(b"255;17;3;0;3;\n7;255;0;0;17;2.3.2\n7;255;3;0;6;0\n").await.unwrap();
+    assert_eq!(answer(&mut gateway).await, "7;255;3;0;6;M\n", "the number is held back, the units are not");
+    let silent = timeout(Duration::from_millis(500), answer(&mut gateway)).await;
+    assert!(silent.is_err(), "{silent:?}");
+
+    // The pipe takes the text and cannot be synced, so it is written again at the next occasion.
+    drop(std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
+    let _ = std::fs::remove_file(&pipe);
+    gateway.write_all(b"255;18;3;0;3;\n").await.unwrap();
+    assert_eq!(answer(&mut gateway).await, "255;17;3;0;4;1\n");
+    assert_eq!(answer(&mut gateway).await, "255;18;3;0;4;2\n");
+    let kept = std::fs::read_to_string(dir.path().join("garden.nodes")).unwrap();
+    assert!(kept.contains("\"node\":1,") && kept.contains("\"node\":2,"), "{kept}");
+    running.stop.cancel();
+    running.ended().await.unwrap();
 }

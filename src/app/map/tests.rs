@@ -8,8 +8,8 @@ use wharf_contract::Value;
 use super::*;
 use crate::clock::pretend::Pretend;
 use crate::clock::{Correction, time};
-use crate::mapping::Matcher;
-use crate::message::Message;
+use crate::mapping::{Matcher, Payload, Publish, Rule, TOPIC_WORDS, Template};
+use crate::message::{Message, Qos};
 use crate::north::Outlet;
 use crate::queue::{Queue, Settings, WhenFull};
 
@@ -29,6 +29,11 @@ struct Bench {
 impl Bench {
     /// The queue takes nothing any more.
     async fn full(dir: &Path, clock: Clock) -> Self {
+        Self::full_with(dir, clock, Vec::new()).await
+    }
+
+    /// The same, with a mapping by these rules.
+    async fn full_with(dir: &Path, clock: Clock, of_site: Vec<Rule>) -> Self {
         let rules = Settings {
             max_size: 256 << 10,
             min_free: 0,
@@ -41,8 +46,9 @@ impl Bench {
         let north = North::new(vec![outlet], None, None);
         let links = vec![LinkFacts { link: "bus".into(), driver: "test", labels: &[] }];
         let (events, received) = mpsc::channel(64);
-        let mapping = Mapping::new("gw1", Vec::new(), &links);
-        let mapper = Mapper::new(mapping, links.clone(), north.clone(), Topics::new("gw1"), clock, received);
+        let mapping = Mapping::new("gw1", of_site, &links);
+        let feed = Feed::new(None, false, false);
+        let mapper = Mapper::new(mapping, links.clone(), north.clone(), Topics::new("gw1"), clock, feed, received);
         let route = north.routes(links[0].clone()).link();
         let large = || Message::new("gw1-out/tank/level", vec![b'x'; 16 << 10]);
         let fill =
@@ -119,4 +125,47 @@ async fn what_was_lost_while_the_gateway_stopped_is_counted_when_the_mapping_end
     drop(bench.events);
     timeout(SOON, bench.mapper).await.unwrap().unwrap();
     assert_eq!(bench.queue.counters().dropped.blocked, 10);
+}
+
+/// Publishes each reading so many times.
+fn to_topics(count: usize) -> Vec<Rule> {
+    let way = |number: usize| Publish {
+        topic: Template::topic(&format!("{{gateway}}-out/{number}/{{point}}"), TOPIC_WORDS).unwrap(),
+        payload: Payload::Raw,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+    };
+    vec![Rule { matcher: Matcher::default(), publish: (0..count).map(way).collect(), is_presented: false }]
+}
+
+#[tokio::test]
+async fn of_a_reading_for_two_topics_both_messages_are_captured_or_both_counted_as_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::full_with(dir.path(), Clock::system(), to_topics(2)).await;
+    for _ in 0..10 {
+        bench.emit(time(NOW)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = bench.queue.counters();
+    bench.mapper.abort();
+    assert!(timeout(SOON, &mut bench.mapper).await.unwrap().is_err(), "it was ended");
+    let after = bench.queue.counters();
+    assert_eq!((after.dropped.blocked, after.captured), (20, before.captured + 20));
+}
+
+#[tokio::test]
+async fn a_reading_for_two_topics_goes_to_both_and_one_that_is_dropped_to_none() {
+    for (topics, rules) in [(2, to_topics(2)), (0, to_topics(0))] {
+        let dir = tempfile::tempdir().unwrap();
+        let bench = Bench::full_with(dir.path(), Clock::system(), rules).await;
+        let before = bench.queue.counters().captured;
+        bench.queue.purge();
+        for _ in 0..10 {
+            bench.emit(time(NOW)).await;
+        }
+        drop(bench.events);
+        timeout(SOON, bench.mapper).await.unwrap().unwrap();
+        let after = bench.queue.counters();
+        assert_eq!((after.captured - before, after.dropped.blocked), (10 * topics, 0));
+    }
 }

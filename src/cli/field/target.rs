@@ -192,6 +192,13 @@ impl AtSite {
             }
         }
         for (link, settings) in self.site.mysensors.iter() {
+            // The gateway of a network has a point of its own, listed or not: it opens it for new nodes.
+            let is_gateway = device.strip_prefix(link.as_str()) == Some("-0");
+            if is_gateway || settings.devices.get(device).is_some() {
+                return Ok((link.as_str(), Kind::Other));
+            }
+        }
+        for (link, settings) in self.site.lines.iter() {
             if settings.devices.get(device).is_some() {
                 return Ok((link.as_str(), Kind::Other));
             }
@@ -199,7 +206,8 @@ impl AtSite {
         let modbus = self.site.modbus.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let nodes = self.site.mysensors.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let sensors = self.site.ble.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
-        let known: Vec<&str> = modbus.chain(sensors).chain(nodes).collect();
+        let lines = self.site.lines.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+        let known: Vec<&str> = modbus.chain(sensors).chain(nodes).chain(lines).collect();
         Err(wrong(&format!("there is no device `{device}` in the site file; {}", suggestion(device, &known))))
     }
 

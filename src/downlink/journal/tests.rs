@@ -20,13 +20,14 @@ fn reply(id: u32) -> ReplyTo {
         correlation: None,
         id: Some(id.into()),
         requested: Some(1.into()),
+        echo: None,
     }
 }
 
 /// Puts a write down, and makes that safe.
 async fn begin(journal: &Journal, key: &str) {
     assert_eq!(journal.look(key, &json!(1), &reply(1)), None);
-    journal.begin(key, &json!(1));
+    journal.begin(key, &json!(1), Duration::ZERO);
     journal.sync().await.unwrap();
 }
 
@@ -78,10 +79,10 @@ async fn what_cannot_have_reached_its_device_may_be_tried_again() {
 async fn what_is_remembered_is_bounded_by_count_and_size_and_what_is_under_way_stays() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
-    journal.begin("slow 0", &json!(1));
+    journal.begin("slow 0", &json!(1), Duration::ZERO);
     for number in 0..MOST + 10 {
         let key = format!("tank/valve {number}");
-        journal.begin(&key, &json!(1));
+        journal.begin(&key, &json!(1), Duration::ZERO);
         journal.note_end(&key, Some(&Outcome::error(&reply(1), "x")));
     }
     journal.sync().await.unwrap();
@@ -92,7 +93,7 @@ async fn what_is_remembered_is_bounded_by_count_and_size_and_what_is_under_way_s
     assert!(look(&journal, "tank/valve 2000").is_some());
     for number in 0..1000 {
         let key = format!("long {number}");
-        journal.begin(&key, &json!("x".repeat(4000)));
+        journal.begin(&key, &json!("x".repeat(4000)), Duration::ZERO);
         journal.note_end(&key, Some(&Outcome::error(&reply(1), "x")));
     }
     assert!(journal.entries().bytes <= MOST_BYTES + 8192, "{}", journal.entries().bytes);
@@ -102,17 +103,37 @@ async fn what_is_remembered_is_bounded_by_count_and_size_and_what_is_under_way_s
     assert_eq!(entries.bytes, counted);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_days_is_remembered_until_after_and_keeps_nothing_else_from_being_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    journal.begin("soil/valve 1", &json!(1), 24 * HOUR);
+    journal.begin("tank/valve 1", &json!(1), Duration::ZERO);
+    journal.sync().await.unwrap();
+    let answer = Outcome::error(&reply(1), "x");
+    journal.end("tank/valve 1", Some(&answer)).await;
+    tokio::time::advance(2 * HOUR).await;
+    assert_eq!(look(&journal, "tank/valve 1"), None);
+    assert_eq!(look(&journal, "soil/valve 1"), Some(Known::UnderWay));
+    assert_eq!(journal.entries().by_key.len(), 1);
+    journal.end("soil/valve 1", Some(&answer)).await;
+    tokio::time::advance(22 * HOUR).await;
+    assert_eq!(look(&journal, "soil/valve 1"), Some(Known::Answered(answer)));
+    tokio::time::advance(2 * HOUR).await;
+    assert_eq!(look(&journal, "soil/valve 1"), None);
+}
+
 #[tokio::test]
 async fn the_file_does_not_grow_without_end() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     for number in 0..300 {
         let key = format!("tank/valve {}", number % 5);
-        journal.begin(&key, &json!("x".repeat(4000)));
+        journal.begin(&key, &json!("x".repeat(4000)), Duration::ZERO);
         journal.end(&key, None).await;
         for other in 0..4 {
             let key = format!("other {number} {other}");
-            journal.begin(&key, &json!("x".repeat(4000)));
+            journal.begin(&key, &json!("x".repeat(4000)), Duration::ZERO);
         }
         for other in 0..4 {
             journal.end(&format!("other {number} {other}"), None).await;
@@ -170,7 +191,7 @@ async fn what_could_not_be_written_is_made_up_for_or_taken_back() {
     // A folder in the way of the fresh file, and a file that takes nothing more.
     fs::create_dir(dir.path().join("commands.new")).unwrap();
     journal.log().take_nothing_more();
-    journal.begin("tank/valve 2", &json!(1));
+    journal.begin("tank/valve 2", &json!(1), Duration::ZERO);
     assert!(journal.sync().await.is_err());
     journal.take_back("tank/valve 2");
     journal.end("tank/valve 1", Some(&Outcome::error(&reply(1), "x"))).await;

@@ -135,10 +135,12 @@ impl Sender {
         self.0.try_publish(message.topic.clone(), message.payload.clone(), options).map_err(|_| Full)
     }
 
-    /// Asks for commands, with the retain flag as their sender set it: a command that was
-    /// published to be kept is refused at once, and not first obeyed and refused at the next start.
-    pub fn subscribe(&self, filter: &str) -> Result<(), Full> {
-        let filter = mqtt::SubscribeFilterInput::new(filter, mqtt::mqttbytes::QoS::AtLeastOnce).preserve_retain(true);
+    /// Asks for commands, with the retain flag as their sender set it (`as_sent`): a command that was
+    /// published to be kept is refused at once, and not first obeyed and refused at the next start. Else
+    /// the flag says only what comes from the broker's store.
+    pub fn subscribe(&self, filter: &str, as_sent: bool) -> Result<(), Full> {
+        let filter =
+            mqtt::SubscribeFilterInput::new(filter, mqtt::mqttbytes::QoS::AtLeastOnce).preserve_retain(as_sent);
         self.0.try_subscribe_many([filter]).map_err(|_| Full)
     }
 

@@ -3,10 +3,12 @@
 
 #[cfg(feature = "ble")]
 pub mod bluez;
+pub mod bootloader;
 pub mod broker;
 pub mod ca;
 pub mod client;
 pub mod consumer;
+pub mod controller;
 pub mod forwarder;
 #[path = "../../lab/free_port.rs"]
 mod free_port;
@@ -15,6 +17,7 @@ pub mod garden;
 pub mod gateway;
 pub mod line;
 pub mod meter;
+pub mod network;
 pub mod node;
 pub mod process;
 pub mod rtu;

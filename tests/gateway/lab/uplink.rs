@@ -146,6 +146,7 @@ impl Bare {
                 window: how.window,
                 session_expiry: Duration::from_secs(10),
                 connect_timeout: Duration::from_secs(10),
+                for_controllers: false,
             },
             command_age: Duration::from_secs(10),
             queue: self.queue().clone(),

@@ -38,8 +38,8 @@ settings! {
     }
 }
 
-/// The rules over several keys.
-fn check_write(this: &WriteSettings, node: &Node, cx: &mut Context<'_>) {
+/// The rules over several keys, for drivers that have keys of their own beside these.
+pub fn check_write(this: &WriteSettings, node: &Node, cx: &mut Context<'_>) {
     if let (Some(min), Some(max)) = (this.min, this.max)
         && min > max
     {

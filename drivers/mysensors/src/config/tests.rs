@@ -172,3 +172,38 @@ fn the_schema_offers_both_spellings_of_a_type() {
     }
     assert_eq!(words.len(), 2 * types::VALUES.len());
 }
+
+#[test]
+fn firmware_is_for_the_devices_that_name_it_or_for_every_node_of_its_type() {
+    let firmware = |entries: serde_json::Value, device: &str| json!({ "tcp": "192.168.1.50", "firmware": entries, "devices": { "soil": { "node": 2, "firmware": device } } });
+    let soil = json!({ "type": 1, "version": 3, "file": "soil.hex" });
+    assert_eq!(mistakes(firmware(json!({ "soil-3": soil }), "soil-3")), [""; 0]);
+    assert_eq!(
+        mistakes(firmware(json!({ "soil-3": soil }), "soil-2")),
+        [
+            "devices.soil.firmware: there is no firmware `soil-2` on this link [did you mean `soil-3`?]",
+            "firmware.soil-3: no node gets the firmware `soil-3` [name it in `firmware` of a device, or write every_node: true]",
+        ]
+    );
+    let all = json!({ "type": 1, "version": 4, "file": "b.hex", "every_node": true });
+    let both = json!({ "soil-3": soil, "all-4": all, "all-5": all });
+    assert_eq!(mistakes(firmware(both, "soil-3")), ["firmware.all-5: every node of type 1 gets `all-4` already"]);
+    let blank = json!({ "a": { "type": 65535, "version": 3, "file": "soil.hex", "max_size": "1MiB" } });
+    let told = mistakes(firmware(blank, "a"));
+    assert!(told[0].contains("out of range (128B–512KiB)"), "{told:?}");
+}
+
+#[test]
+fn a_link_is_on_a_port_or_on_a_socket_or_on_a_broker() {
+    let (settings, problems) = read(json!({ "mqtt": { "prefix": "home/mygateway1" } }));
+    assert_eq!(problems, [""; 0]);
+    let Some(Transport::Mqtt(broker)) = settings.map(|settings| settings.transport()) else { panic!("it is a broker") };
+    assert_eq!(broker.to_string(), "home/mygateway1-out on the embedded broker");
+    for wrong in ["", "/a", "a/", "$a", "a+b", "#"] {
+        let told = mistakes(json!({ "mqtt": { "prefix": wrong } }));
+        assert!(told.len() == 1 && told[0].contains("before -out/"), "{wrong}: {told:?}");
+    }
+    assert_eq!(mistakes(json!({ "mqtt": { "prefix": "a" }, "tcp": "b" })).len(), 1);
+    assert_eq!(mistakes(json!({ "mqtt": { "prefix": "a" }, "baud": 9600 })).len(), 1);
+    assert_eq!(mistakes(json!({ "mqtt": { "prefix": "a", "username": "b" } })).len(), 1);
+}

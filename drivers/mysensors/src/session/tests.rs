@@ -7,11 +7,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wharf_contract::command::PendingAnswer;
 use wharf_contract::settings::HostPort;
-use wharf_contract::{LinkEvent, PortEnd, Quality, Reading, WriteRule};
+use wharf_contract::{Action, Command, CommandError, Done, LinkEvent, PortEnd, Quality, Reading, Value, WriteRule};
+use wharf_stream::SerialPort;
 
 use super::*;
-use crate::pending::MOST_WAITING;
+use crate::controller::{Role, Rules};
+use crate::nodes::Declared;
+use crate::outbox::{self, MOST_AWAITED};
+use crate::registry::Registry;
+use crate::registry::names::NameSource;
 use crate::stats::Stats;
+use crate::zone::Zone;
+
+mod firmware;
+mod sleepers;
 
 const VERSION_REQUEST: &str = "0;255;3;0;2;";
 
@@ -25,17 +34,41 @@ struct Bench {
 }
 
 fn serial() -> Transport {
-    Transport::Serial { path: "/dev/ttyUSB0".into(), baud: 115_200 }
+    Transport::Direct(wharf_stream::Transport::Serial(SerialPort::new("/dev/ttyUSB0", 115_200)))
 }
 
 fn tcp() -> Transport {
-    Transport::Tcp(HostPort::parse("gateway").unwrap())
+    Transport::Direct(wharf_stream::Transport::tcp(&HostPort::<5003>::parse("gateway").unwrap()))
 }
 
 fn declared(name: &str, child: u8, type_name: &str, write: Option<WriteRule>) -> Declared {
     let value_type = types::value_type_named(type_name).unwrap();
     let address = Address { node: 2, child, kind: value_type.number };
     Declared { device: "soil".into(), point: name.into(), address, value_type, write }
+}
+
+/// A network with one node of which a few points are declared.
+fn link(transport: Transport, rules: Rules, outbox: Outbox) -> Link {
+    let points = vec![
+        declared("moisture", 1, "level", None),
+        declared("valve", 3, "status", Some(WriteRule::default())),
+        declared("target", 4, "temp", Some(WriteRule { min: Some(5.0), max: Some(30.0), ..WriteRule::default() })),
+        declared("sign", 5, "text", Some(WriteRule::default())),
+    ];
+    let nodes = Nodes::new("garden".into(), HashMap::from([(2, "soil".into())]), points);
+    let store = Store::new(Registry::new("garden", NameSource::Presentation));
+    let controller = Mutex::new(Controller::new(rules, Zone::Fixed(0)));
+    Link {
+        transport,
+        nodes,
+        holds: (Duration::from_secs(3600), HashMap::new()),
+        relays: rules.role == Role::Upstream,
+        outbox: Mutex::new(outbox),
+        counters: Counters::default(),
+        firmware: crate::firmware::store::Store::default(),
+        store,
+        controller,
+    }
 }
 
 /// Waits, but not for ever: a test fails sooner than it hangs. Hours pass in no time here.
@@ -46,15 +79,17 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 impl Bench {
     /// A session that has just opened its port.
     async fn opened(transport: Transport) -> Self {
-        let points = vec![
-            declared("moisture", 1, "level", None),
-            declared("valve", 3, "status", Some(WriteRule::default())),
-            declared("target", 4, "temp", Some(WriteRule { min: Some(5.0), max: Some(30.0), ..WriteRule::default() })),
-            declared("sign", 5, "text", Some(WriteRule::default())),
-        ];
-        let nodes = Nodes::new("garden".into(), HashMap::from([(2, "soil".into())]), points);
-        let echo_timeout = Duration::from_secs(2);
-        let link = Link { transport, nodes, echo_timeout, counters: Counters::default() };
+        Self::opened_by(transport, Rules::of(Role::None)).await
+    }
+
+    /// The same, with a controller.
+    async fn opened_by(transport: Transport, rules: Rules) -> Self {
+        let outbox = Outbox::new(outbox::Rules { echo_timeout: Duration::from_secs(2), retries: 1 });
+        Self::over(link(transport, rules, outbox)).await
+    }
+
+    /// The same, of a link made otherwise.
+    async fn over(link: Link) -> Self {
         let (near, far) = duplex(4096);
         let (sender, events) = mpsc::channel(512);
         let stop = tokio_util::sync::CancellationToken::new();
@@ -209,7 +244,10 @@ async fn an_echo_that_differs_or_stays_away_is_told_to_the_asker() {
     let answer = bench.writes("valve", Value::Bool(true), true).await;
     // What the node reports by itself is no echo.
     bench.says("2;3;1;0;2;1").await;
-    assert_eq!(soon(answer.wait()).await, Err(CommandError::NoAnswer("the write was not echoed in time".into())));
+    assert_eq!(
+        soon(answer.wait()).await,
+        Err(CommandError::NoAnswer("the write was sent twice and not echoed in time".into()))
+    );
     assert!(asked.elapsed() >= Duration::from_secs(2));
     bench.stopped().await;
 }
@@ -255,7 +293,7 @@ async fn what_may_not_be_written_never_reaches_the_wire() {
 async fn the_commands_that_wait_are_bounded() {
     let mut bench = Bench::up(serial()).await;
     let mut waiting = Vec::new();
-    for _ in 0..MOST_WAITING {
+    for _ in 0..MOST_AWAITED {
         waiting.push(bench.writes("valve", Value::Bool(true), true).await);
         assert_eq!(bench.sent().await, "2;3;1;1;2;1");
     }
@@ -427,5 +465,95 @@ async fn a_session_ends_although_nobody_takes_its_events() {
     bench.stop.cancel();
     assert_eq!(soon(answer.wait()).await, Err(CommandError::Abandoned));
     assert_eq!(bench.sent().await, "", "the stream has come to its end");
+    bench.stopped().await;
+}
+
+/// A session with a controller, whose gateway has answered.
+async fn controlled(rules: Rules) -> Bench {
+    let mut bench = Bench::opened_by(serial(), rules).await;
+    bench.says("0;255;3;0;2;2.3.2").await;
+    soon(bench.end.health.wait_for(|health| *health == Health::Online)).await.unwrap();
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_controller_answers_at_once_and_the_question_still_goes_north() {
+    let mut bench = controlled(Rules::of(Role::Local)).await;
+    bench.says("255;17;3;0;3;").await;
+    assert_eq!(bench.sent().await, "255;17;3;0;4;1");
+    assert_eq!(bench.reading().await.point.as_str(), "internal-id-request");
+    bench.says("1;255;0;0;17;2.3.2").await;
+    bench.says("1;255;3;0;6;0").await;
+    assert_eq!(bench.sent().await, "1;255;3;0;6;M");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_what_a_node_is_told_when_it_asks() {
+    let mut bench = controlled(Rules::of(Role::Local)).await;
+    let answer = bench.writes("target", Value::Float(21.5), false).await;
+    assert_eq!(bench.sent().await, "2;4;1;0;0;21.5");
+    soon(answer.wait()).await.unwrap();
+    for line in ["2;255;0;0;17;2.3.2", "2;4;0;0;14;Heater", "2;4;2;0;0;"] {
+        bench.says(line).await;
+    }
+    assert_eq!(bench.sent().await, "2;4;1;0;0;21.5");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_says_its_name_is_called_by_it_from_then_on() {
+    let mut bench = Bench::up(serial()).await;
+    bench.says("7;1;1;0;37;80").await;
+    let alive = |name: &str| Event::Device { device: name.into(), alive: true, reason: None };
+    assert_eq!(bench.event().await, alive("garden-7"));
+    assert_eq!(bench.reading().await.device.as_str(), "garden-7");
+    bench.says("7;255;3;0;11;Flower bed").await;
+    let gone = Event::Device {
+        device: "garden-7".into(),
+        alive: false,
+        reason: Some("it is called garden-flower-bed now".into()),
+    };
+    assert_eq!((bench.event().await, bench.event().await), (gone, alive("garden-flower-bed")));
+    bench.reading().await;
+    bench.says("7;1;0;0;35;Roses").await;
+    bench.says("7;1;1;0;37;81").await;
+    bench.reading().await;
+    let reading = bench.reading().await;
+    assert_eq!((reading.device.as_str(), reading.point.as_str()), ("garden-flower-bed", "roses"));
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_being_away_for_long_makes_the_gateway_answer_until_it_is_back() {
+    let take_over = Some(Duration::from_secs(600));
+    let mut bench = controlled(Rules { take_over, ..Rules::of(Role::Upstream) }).await;
+    bench.end.upstream.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    // What it asked the gateway meanwhile.
+    while let Ok(Ok(count)) = timeout(Duration::from_secs(1), bench.gateway.read_line(&mut String::new())).await {
+        assert!(count > 0);
+    }
+    bench.says("2;255;3;0;6;0").await;
+    assert_eq!([bench.sent().await, bench.sent().await], ["2;255;3;0;6;M", "2;255;3;0;19;"]);
+    bench.end.upstream.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.says("2;255;3;0;6;0").await;
+    bench.says("2;255;3;0;22;1").await;
+    let silent = timeout(Duration::from_secs(20), bench.sent()).await;
+    assert!(silent.is_err(), "{silent:?}");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_a_number_nobody_gave_makes_the_link_say_that_there_may_be_two_controllers() {
+    let mut bench = controlled(Rules::of(Role::Local)).await;
+    bench.says("255;255;3;0;3;").await;
+    assert_eq!(bench.sent().await, "255;255;3;0;4;1");
+    bench.says("9;255;0;0;17;2.3.2").await;
+    bench.says("9;255;3;0;12;1").await;
+    let degraded =
+        soon(bench.end.health.wait_for(|health| matches!(health, Health::Degraded(_)))).await.unwrap().clone();
+    assert!(degraded.reason().unwrap().contains("does another controller give numbers too?"), "{degraded:?}");
     bench.stopped().await;
 }

@@ -1,0 +1,137 @@
+use std::time::UNIX_EPOCH;
+
+use super::*;
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn heard(lines: &[&str]) -> Registry {
+    let mut registry = Registry::new("garden", NameSource::Presentation);
+    for line in lines {
+        registry.hear(&Message::parse(line.as_bytes()).unwrap(), at(100));
+    }
+    registry
+}
+
+const SOIL: &[&str] = &[
+    "2;255;0;0;18;2.3.2",
+    "2;255;3;0;6;0",
+    "2;255;3;0;11;Soil",
+    "2;255;3;0;12;1.1",
+    "2;1;0;0;35;Bed",
+    "2;255;3;0;0;87",
+    "2;255;3;0;21;7",
+    "2;1;1;0;37;80",
+    "2;255;3;0;32;500",
+];
+
+#[test]
+fn a_node_is_known_by_what_it_said() {
+    let registry = heard(SOIL);
+    let node = registry.node(2).unwrap();
+    assert_eq!((node.library.as_deref(), node.repeater), (Some("2.3.2"), true));
+    assert_eq!((node.sketch.as_deref(), node.sketch_version.as_deref()), (Some("Soil"), Some("1.1")));
+    assert_eq!((node.battery, node.parent, node.sleeps), (Some(87), Some(7), true));
+    assert_eq!(registry.child(2, 1).unwrap().sensor, Some(35));
+    assert_eq!(registry.value(2, 1, 37), Some("80"));
+    assert_eq!(registry.version(2), Some(Version { major: 2, minor: 3 }));
+    assert!(registry.is_presented(2) && registry.is_child_presented(2, 1) && !registry.is_child_presented(2, 2));
+}
+
+#[test]
+fn what_makes_no_sense_leaves_what_was_known() {
+    let registry =
+        heard(&["2;255;3;0;0;87", "2;255;3;0;0;300", "2;255;3;0;21;7", "2;255;3;0;21;far", "255;255;3;0;3;"]);
+    assert_eq!(registry.node(2).map(|node| (node.battery, node.parent)), Some((Some(87), Some(7))));
+    assert_eq!(registry.nodes().count(), 1, "255 is nobody");
+}
+
+#[test]
+fn a_node_found_asleep_without_having_said_so_is_remembered_as_one_that_sleeps() {
+    let mut registry = heard(&["2;255;0;0;17;2.1.1", "2;255;3;0;22;1234"]);
+    assert!(!registry.sleeps(2), "it may have been asked for its heartbeat");
+    let before = registry.revision();
+    assert_eq!((registry.found_asleep(2), registry.found_asleep(2)), (Change::Soon, Change::Whenever));
+    assert!(registry.sleeps(2) && registry.revision() == before + 1);
+    assert_eq!(registry.found_asleep(9), Change::Whenever);
+    assert_eq!(registry.nodes().count(), 1);
+}
+
+#[test]
+fn the_lowest_free_number_is_given_and_none_that_the_site_file_names() {
+    let mut registry = Registry::new("garden", NameSource::Numbers).declaring([(2, BTreeSet::new())]);
+    registry.hear(&Message::parse(b"4;1;1;0;0;21").unwrap(), at(1));
+    let given: Vec<_> = (0..3).map(|_| registry.give_number(at(1))).collect();
+    assert_eq!(given, [Some(1), Some(3), Some(5)]);
+    while registry.give_number(at(1)).is_some() {}
+    assert_eq!(registry.nodes().count(), 253, "all but node 2");
+}
+
+#[test]
+fn when_all_are_given_the_one_goes_that_was_never_used_for_a_day() {
+    let mut registry = Registry::new("garden", NameSource::Numbers);
+    while registry.give_number(at(1)).is_some() {}
+    registry.hear(&Message::parse(b"1;1;1;0;0;21").unwrap(), at(2));
+    assert_eq!(registry.give_number(at(86_400)), None);
+    assert_eq!(registry.give_number(at(86_402)), Some(2));
+}
+
+#[test]
+fn what_was_known_is_known_after_a_restart() {
+    let mut before = heard(SOIL);
+    before.give_number(at(7));
+    before.wrote(2, 1, 2, "1");
+    let mut after = Registry::new("garden", NameSource::Presentation);
+    after.recall(&before.to_file()).unwrap();
+    assert_eq!(after.nodes, before.nodes);
+    assert_eq!(after.device_name(2), Some("garden-soil"));
+}
+
+#[test]
+fn a_damaged_file_is_said_and_remembered_until_somebody_accepts_it() {
+    let mut registry = Registry::new("garden", NameSource::Numbers);
+    registry.recall("").unwrap();
+    assert!(!registry.is_incomplete());
+    for damaged in ["{\"nodes\":", "nonsense", "[]"] {
+        assert_eq!(registry.recall(damaged), Err(file::Damaged));
+    }
+    let mut again = Registry::new("garden", NameSource::Numbers);
+    again.recall(&registry.to_file()).unwrap();
+    assert!(again.is_incomplete());
+    again.accept();
+    assert!(!again.is_incomplete());
+}
+
+#[test]
+fn no_network_makes_it_grow_without_bound() {
+    let mut registry = Registry::new("garden", NameSource::Presentation);
+    for node in 0..=20 {
+        for child in 0..=254 {
+            for kind in 0..3 {
+                let set = format!("{node};{child};1;0;{kind};{}", "x".repeat(200));
+                registry.hear(&Message::parse(set.as_bytes()).unwrap(), at(1));
+            }
+        }
+    }
+    let children = || registry.nodes.values().flat_map(|node| node.children.values());
+    let values: usize = children().map(|child| child.values.len()).sum();
+    assert_eq!((children().count() <= MOST_CHILDREN, values), (true, MOST_VALUES));
+    assert!(children().all(|child| child.values.values().all(|payload| payload.len() == LONGEST_TEXT)));
+    assert_eq!(registry.unremembered(), 21 * 255 * 3 - MOST_VALUES as u64);
+    assert!((registry.to_file().len() as u64) < store::LARGEST);
+}
+
+#[test]
+fn versions_are_read_as_far_as_they_matter() {
+    let check = |text: &str, expected: Option<(u16, u16)>| {
+        assert_eq!(Version::parse(text).map(|version| (version.major, version.minor)), expected, "{text}");
+    };
+    check("2.3.2", Some((2, 3)));
+    check("2.4.0-alpha", Some((2, 4)));
+    check("1.5", Some((1, 5)));
+    check(" 2.2-rc1 ", Some((2, 2)));
+    check("2", None);
+    check("next", None);
+    check("", None);
+}

@@ -1,0 +1,181 @@
+//! Where MySensors controllers attach that do not speak MQTT: a TCP port, as an Ethernet gateway has, and
+//! a pseudo terminal, as a serial gateway would be.
+//!
+//! Each controller is a task of its own and sees every message; what it sends is its own affair and that of
+//! the [downlink](crate::downlink). The protocol knows no passwords, so a port that can be reached from
+//! outside asks who is there: the site file lists the addresses that are let in.
+
+mod conversation;
+mod pty;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Way;
+use super::feed::Feed;
+use crate::config::controllers::{Controllers, Peer};
+use crate::seldom::Seldom;
+use conversation::{Conversation, End};
+use pty::Port;
+
+/// The most controllers that may be attached over TCP at a time; one more is sent away.
+const MOST: usize = 16;
+/// How many bytes may wait in the system for one controller, beside what waits in the feed.
+const WAITING: u32 = 64 << 10;
+/// How long to wait after an accept that failed, or when a pseudo terminal cannot be had.
+const REST: Duration = Duration::from_secs(1);
+
+/// The doors, open.
+#[derive(Debug)]
+pub struct Doors {
+    listeners: Vec<TcpListener>,
+    allow: Arc<[Peer]>,
+    pty: Option<(Port, PathBuf)>,
+    feed: Feed,
+    way: Way,
+}
+
+impl Doors {
+    /// Opens the doors that a site has.
+    ///
+    /// # Errors
+    ///
+    /// An address that is taken, or a path that is.
+    pub async fn open(settings: &Controllers, feed: Feed, way: Way) -> anyhow::Result<Self> {
+        let mut listeners = Vec::new();
+        for address in settings.listen.iter().map(|address| address.0) {
+            let listener = listen(address).with_context(|| format!("controllers cannot attach at {address}"))?;
+            info!(%address, "MySensors controllers can attach");
+            listeners.push(listener);
+        }
+        let pty = match &settings.pty {
+            None => None,
+            Some(path) => {
+                let path = path.as_path().to_owned();
+                let port = Port::make(&path).with_context(|| format!("making the serial port {}", path.display()))?;
+                info!(path = %path.display(), "a MySensors controller can attach");
+                Some((port, path))
+            }
+        };
+        Ok(Self { listeners, allow: settings.allow.iter().copied().collect(), pty, feed, way })
+    }
+
+    /// Lets controllers in until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for listener in self.listeners {
+            let hall = Hall { allow: self.allow.clone(), feed: self.feed.clone(), way: self.way.clone() };
+            tasks.spawn(hall.serve(listener, stop.clone()));
+        }
+        if let Some((port, path)) = self.pty {
+            tasks.spawn(serve_pty(port, path, self.feed, self.way, stop));
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// A port that is listened on.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Those that come in have the same.
+    socket.set_send_buffer_size(WAITING)?;
+    socket.bind(address)?;
+    socket.listen(u32::try_from(MOST).unwrap_or(u32::MAX))
+}
+
+/// One TCP port.
+struct Hall {
+    allow: Arc<[Peer]>,
+    feed: Feed,
+    way: Way,
+}
+
+impl Hall {
+    async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let mut controllers = JoinSet::new();
+        let mut refusals = Seldom::default();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => match self.why_not(peer, controllers.len()) {
+                        None => { controllers.spawn(self.attend(stream, peer, stop.clone())); }
+                        Some(why) => if let Some(line) = refusals.note(1) {
+                            warn!(%peer, why, refused = line.count, "a controller was sent away");
+                        }
+                    },
+                    Err(error) => {
+                        warn!(%error, "a controller could not be let in");
+                        tokio::time::sleep(REST).await;
+                    }
+                },
+                Some(_) = controllers.join_next() => {}
+            }
+        }
+        while controllers.join_next().await.is_some() {}
+    }
+
+    fn why_not(&self, peer: SocketAddr, attached: usize) -> Option<&'static str> {
+        let ip = match peer.ip() {
+            IpAddr::V6(ip) => ip.to_canonical(),
+            ip @ IpAddr::V4(_) => ip,
+        };
+        if !ip.is_loopback() && !self.allow.iter().any(|peer| peer.has(ip)) {
+            return Some("its address is not in `allow`");
+        }
+        (attached >= MOST).then_some("there are too many already")
+    }
+
+    /// A controller's stay, from its coming to its going.
+    fn attend(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let name: Arc<str> = format!("controller {peer}").into();
+        let (feed, way) = (self.feed.clone(), self.way.clone());
+        async move {
+            // Lines are short and each is worth its own packet.
+            let _ = stream.set_nodelay(true);
+            // To Home Assistant's library a connection that was closed in order is one that it has closed
+            // itself, and it never comes back. One that breaks off, it makes anew.
+            let _ = stream.set_zero_linger();
+            let (reader, writer) = stream.into_split();
+            let conversation = Conversation::new(name, &feed, way);
+            if let Some(conversation) = conversation {
+                conversation.run(reader, writer, stop).await;
+            }
+        }
+    }
+}
+
+/// One controller after the other, at a pseudo terminal.
+async fn serve_pty(mut port: Port, path: PathBuf, feed: Feed, way: Way, stop: CancellationToken) {
+    let name: Arc<str> = format!("controller at {}", path.display()).into();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = port.attached() => {}
+        }
+        let Some(conversation) = Conversation::new(name.clone(), &feed, way.clone()) else { return };
+        if let Ok((reader, writer)) = port.ends() {
+            let end = conversation.run(reader, writer, stop.clone()).await;
+            if end == End::Stopped {
+                return;
+            }
+        }
+        // A port that was held exclusively stays so, even when it is closed: so it is another one.
+        while let Err(error) = port.renew() {
+            warn!(%error, path = %path.display(), "no serial port for controllers can be made");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(REST) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The libFuzzer side of [`lines`].
+
+#![no_main]
+#![allow(missing_docs)]
+
+mod lines;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| lines::run(input));

@@ -1,0 +1,8 @@
+//! The libFuzzer side of [`messages`].
+
+#![no_main]
+#![allow(missing_docs)]
+
+mod messages;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| messages::run(input));
