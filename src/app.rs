@@ -160,6 +160,7 @@ pub async fn start_with(
         Some(settings) => Some(Doors::open(settings, feed.clone(), way).await?),
         None => None,
     };
+    let tally = doors.as_ref().map(Doors::tally);
     // The last thing that can fail: from here on there are tasks to be stopped in order.
     let (broker, local) = start_broker(&site, &topics, &asks, feed.clone()).await?;
     let north = North::new(uplinks::outlets(&site, &queues), local, options.tap);
@@ -204,7 +205,7 @@ pub async fn start_with(
     drop(events);
 
     let mapping = Mapping::new(topics.gateway(), config::rules(&site, &links), &links);
-    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock, feed, events_received);
+    let mapper = Mapper::new(mapping, links, north.clone(), topics.clone(), clock, feed.clone(), events_received);
     let mapping = tokio::spawn(mapper.run());
     let mut controllers = Stage::new();
     controllers.tasks.extend(doors.map(|doors| doors.run(controllers.stop.clone())));
@@ -226,7 +227,8 @@ pub async fn start_with(
     };
     let states = || uplink_ends.iter().map(|uplink| uplink.state.clone()).collect();
     let told = work.links.values().map(|end| end.upstream.clone()).collect();
-    downlink.tasks.spawn(upstream::tell(states(), told, downlink.stop.clone()));
+    let attached = tally.as_ref().map(|tally| tally.attached());
+    downlink.tasks.spawn(upstream::tell(states(), attached, told, downlink.stop.clone()));
     if let Some(guard) = fail_safe::Guard::new(&work, states(), &options.state_dir) {
         downlink.tasks.spawn(guard.run(downlink.stop.clone()));
     }
@@ -237,7 +239,8 @@ pub async fn start_with(
         let queues = queues.iter().map(|(_, queue)| queue.clone());
         let uplinks = uplink_ends.iter().cloned().zip(queues).collect();
         let field = Field::new(topics.clone(), asks, commands).listening(listening);
-        let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks, field);
+        let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks, field)
+            .with_controllers(tally, feed);
         control.tasks.spawn(control::serve(socket, desk, control.stop.clone()));
     }
 

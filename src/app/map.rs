@@ -77,6 +77,9 @@ impl Mapper {
                             (false, Some(reason)) if **reason == *STOPPING => debug!(%link, %device, "device left"),
                             (false, _) => warn!(%link, %device, reason, "device offline"),
                         }
+                        if let Some(routes) = self.links.get(&link) {
+                            self.feed.device(routes.facts(), &device, alive);
+                        }
                         let now = (alive, SystemTime::now());
                         let known = self.devices.entry((link.clone(), device.clone())).or_insert(now);
                         // There may be more to say of a device that is as it was.

@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::{Value as Json, json};
 use tokio::sync::{broadcast, mpsc};
 use tracing::warn;
-use wharf_contract::Reading;
+use wharf_contract::{DeviceId, Reading};
 
 use super::KIND;
 use super::presented::{News, Presented};
@@ -26,6 +27,7 @@ pub struct Feed {
     lines: Option<broadcast::Sender<Arc<str>>>,
     is_for_controllers: bool,
     missed: Arc<AtomicU64>,
+    clashes: Arc<AtomicU64>,
     complaints: Arc<Mutex<Seldom>>,
     doubles: Arc<Mutex<Seldom>>,
 }
@@ -44,6 +46,7 @@ impl Feed {
             lines,
             is_for_controllers,
             missed: Arc::default(),
+            clashes: Arc::default(),
             complaints: Arc::default(),
             doubles: Arc::default(),
         }
@@ -61,12 +64,8 @@ impl Feed {
             }
         } else if let Some((_, presented)) = &self.presented
             && is_presented()
-            && presented.try_send(News::Reading(Box::new(reading.clone()))).is_err()
         {
-            self.missed.fetch_add(1, Ordering::Relaxed);
-            if let Some(line) = self.complaints.lock().unwrap_or_else(PoisonError::into_inner).note(1) {
-                warn!(missed = line.count, "virtual nodes do not keep up with their devices, and miss values");
-            }
+            self.note(presented.try_send(News::Reading(Box::new(reading.clone()))).is_ok());
         }
     }
 
@@ -75,9 +74,29 @@ impl Feed {
         if let Some((presented, _)) = self.presented.as_ref().filter(|_| link.driver != KIND)
             && let Some(node) = reading.labels.get(FIELDS[0]).and_then(|node| node.parse().ok())
             && presented.has(node)
-            && let Some(line) = self.doubles.lock().unwrap_or_else(PoisonError::into_inner).note(1)
         {
-            warn!(link = %link.link, node, messages = line.count, "a node has the number of a virtual one: give one of them another");
+            self.clashes.fetch_add(1, Ordering::Relaxed);
+            if let Some(line) = self.doubles.lock().unwrap_or_else(PoisonError::into_inner).note(1) {
+                warn!(link = %link.link, node, messages = line.count, "a node has the number of a virtual one: give one of them another");
+            }
+        }
+    }
+
+    /// A device answers, or does not.
+    pub fn device(&self, link: &LinkFacts, device: &DeviceId, is_alive: bool) {
+        if let Some((_, presented)) = self.presented.as_ref().filter(|_| !link.labels.contains(&FIELDS[0])) {
+            self.note(presented.try_send(News::Device(device.clone(), is_alive)).is_ok());
+        }
+    }
+
+    /// Whether virtual nodes took their news.
+    fn note(&self, is_taken: bool) {
+        if is_taken {
+            return;
+        }
+        self.missed.fetch_add(1, Ordering::Relaxed);
+        if let Some(line) = self.complaints.lock().unwrap_or_else(PoisonError::into_inner).note(1) {
+            warn!(missed = line.count, "virtual nodes do not keep up with their devices, and miss values");
         }
     }
 
@@ -97,6 +116,14 @@ impl Feed {
     /// than [`LINES_WAITING`] is told so in place of a line.
     pub fn lines(&self) -> Option<broadcast::Receiver<Arc<str>>> {
         self.lines.as_ref().map(broadcast::Sender::subscribe)
+    }
+
+    /// How many virtual nodes there are, how much of their news they missed because it came too fast, and how
+    /// many messages came from nodes that have the number of one; `None` on a site that has none.
+    pub fn to_json(&self) -> Option<Json> {
+        let (presented, _) = self.presented.as_ref()?;
+        let clashes = self.clashes.load(Ordering::Relaxed);
+        Some(json!({ "nodes": presented.count(), "missed": self.missed(), "clashes": clashes }))
     }
 
     /// How many readings virtual nodes missed because they came too fast.

@@ -83,7 +83,11 @@ const DOOR: u8 = 0;
 const TRIPPED: u8 = 16;
 const BINARY: Kind = Kind { sensor: 3, value: 2 };
 const DIMMER: Kind = Kind { sensor: 4, value: 3 };
-const HEATER: Kind = Kind { sensor: 14, value: 45 };
+/// A setpoint. A thermostat and no `S_HEATER`, which Home Assistant has nothing for.
+const THERMOSTAT: Kind = Kind { sensor: 29, value: 45 };
+const STATUS: u8 = 2;
+const FLOW_STATE: u8 = 21;
+const HEATS: &str = "HeatOn";
 /// A text.
 pub const INFO: Kind = Kind { sensor: 36, value: types::TEXT };
 const CUSTOM: Kind = Kind { sensor: 23, value: 24 };
@@ -103,7 +107,7 @@ impl Kind {
             }
             // Both types go from 0 to 100 and no further.
             (_, Some(rule)) if unit == "%" && is_within(rule, 0.0, 100.0) => DIMMER,
-            (_, Some(rule)) if unit == "°C" && is_within(rule, 0.0, 100.0) => HEATER,
+            (_, Some(rule)) if unit == "°C" && is_within(rule, 0.0, 100.0) => THERMOSTAT,
             _ => {
                 let fits = |row: &&Row| {
                     let unit_fits = if row.units.is_empty() { unit.is_empty() } else { row.units.contains(&unit) };
@@ -122,8 +126,34 @@ impl Kind {
             (33, None) => Some("dB"),
             (_, own) => own,
         };
-        let knows_units = self.value != TRIPPED && !matches!(self.sensor, 3..=5 | 14 | 36);
+        let knows_units = self.value != TRIPPED && !matches!(self.sensor, 3..=5 | 29 | 36);
         knows_units && !unit.is_empty() && own != Some(unit)
+    }
+
+    /// Whether its child has values of this type.
+    pub fn has(self, value: u8) -> bool {
+        value == self.value || self.beside("0").is_some_and(|(beside, _)| beside == value)
+    }
+
+    /// What goes with a payload, type and payload: to Home Assistant a dimmer has to be on or off as well, and
+    /// a thermostat in a mode, or it shows neither.
+    pub fn beside(self, payload: &str) -> Option<(u8, &'static str)> {
+        match self {
+            DIMMER => Some((STATUS, if payload == "0" { "0" } else { "1" })),
+            THERMOSTAT => Some((FLOW_STATE, HEATS)),
+            _ => None,
+        }
+    }
+
+    /// The value that a payload of the type beside says, where the point has the value `now` and may have
+    /// `most`. On is as it is, or else all there is.
+    pub fn value_beside(self, payload: &str, now: Option<&Value>, most: Value) -> Option<Value> {
+        match (self, payload.trim()) {
+            (DIMMER, "0") => Some(Value::Int(0)),
+            (DIMMER, "1") => Some(now.filter(|now| now.as_f64() != Some(0.0)).cloned().unwrap_or(most)),
+            // A setpoint has one mode, and another cannot be had.
+            _ => None,
+        }
     }
 
     /// The payload that says this value; `None` if its type cannot say it, such as 120 where 100 is the
@@ -239,7 +269,7 @@ mod tests {
     #[test]
     fn what_can_be_written_is_something_that_can_be_set() {
         check("pump", "", Value::Bool(true), Some(WriteRule::default()), (3, 2));
-        check("setpoint", "°C", Value::Int(20), limits(5.0, 80.0), (14, 45));
+        check("setpoint", "°C", Value::Int(20), limits(5.0, 80.0), (29, 45));
         check("setpoint", "°C", Value::Int(20), limits(-20.0, 80.0), (6, 0));
         check("position", "%", Value::Int(20), limits(0.0, 100.0), (4, 3));
         check("mode", "", Value::Text("eco".into()), Some(WriteRule::default()), (36, 47));
@@ -271,8 +301,8 @@ mod tests {
         let read = |sensor, value, payload| Kind { sensor, value }.value(payload);
         assert_eq!(read(3, 2, "1"), Some(Value::Bool(true)));
         assert_eq!(read(3, 2, "on"), None);
-        assert_eq!(read(14, 45, "21.5"), Some(Value::Float(21.5)));
-        assert_eq!(read(14, 45, "inf"), None);
+        assert_eq!(read(29, 45, "21.5"), Some(Value::Float(21.5)));
+        assert_eq!(read(29, 45, "inf"), None);
         assert_eq!(read(23, 24, "7"), Some(Value::Int(7)));
         assert_eq!(read(36, 47, "eco"), Some(Value::Text("eco".into())));
     }
@@ -291,9 +321,47 @@ mod tests {
     fn every_kind() -> Vec<(Kind, Vec<String>)> {
         let values = [0.0, 1.0, -0.5, 21.5, 49.6, 100.0, 1234.567].map(Value::Float);
         let switches = SWITCHES.iter().map(|(_, sensor)| Kind { sensor: *sensor, value: TRIPPED });
-        let fixed = [Kind { sensor: DOOR, value: TRIPPED }, BINARY, DIMMER, HEATER, INFO, CUSTOM];
+        let fixed = [Kind { sensor: DOOR, value: TRIPPED }, BINARY, DIMMER, THERMOSTAT, INFO, CUSTOM];
         let kinds = NUMBERS.iter().map(|row| row.kind).chain(switches).chain(fixed);
         kinds.map(|kind| (kind, values.iter().filter_map(|value| kind.payload(value)).collect())).collect()
+    }
+
+    /// What Home Assistant makes an entity of, by its MySensors integration (const.py, helpers.py): the sensor, the
+    /// type it is made of, and the types its child has to have besides.
+    const ENTITIES: &[(&[u8], &[u8], &[u8])] = &[
+        (&[0, 1, 2, 32, 33, 34, 35], &[16], &[]),
+        (&[3], &[2], &[]),
+        (&[4], &[3], &[2]),
+        (&[6], &[0], &[]),
+        (&[7], &[1], &[]),
+        (&[8], &[4], &[]),
+        (&[9], &[8, 9, 10], &[]),
+        (&[10], &[6, 7], &[]),
+        (&[11], &[11], &[]),
+        (&[12], &[12], &[]),
+        (&[13], &[17, 18, 54, 55, 56], &[]),
+        (&[15], &[13], &[]),
+        (&[16, 22, 24, 33, 34, 35], &[37], &[]),
+        (&[21, 37], &[34, 35], &[]),
+        (&[23], &[24], &[]),
+        (&[29], &[21], &[]),
+        (&[30], &[14, 38, 39], &[]),
+        (&[36], &[47], &[]),
+        (&[39], &[51, 52, 53], &[]),
+    ];
+
+    #[test]
+    fn home_assistant_makes_something_of_every_kind() {
+        for (kind, payloads) in every_kind() {
+            let mut types = vec![kind.value];
+            types.extend(kind.beside(&payloads[0]).map(|(beside, _)| beside));
+            let is_one = |(sensors, made_of, besides): &(&[u8], &[u8], &[u8])| {
+                sensors.contains(&kind.sensor)
+                    && types.iter().any(|value| made_of.contains(value))
+                    && besides.iter().all(|value| types.contains(value))
+            };
+            assert!(ENTITIES.iter().any(is_one), "{kind:?} with {types:?}");
+        }
     }
 
     /// Asks Home Assistant's own library.
@@ -324,6 +392,11 @@ mod tests {
             for payload in payloads {
                 writeln!(asking, "{value} {payload}").unwrap();
                 assert_eq!(answer(), true, "{value} {payload}");
+                if let Some((beside, payload)) = (Kind { sensor, value }).beside(&payload) {
+                    assert!(types.contains(&beside.into()), "{beside} does not belong to {sensor}");
+                    writeln!(asking, "{beside} {payload}").unwrap();
+                    assert_eq!(answer(), true, "{beside} {payload}");
+                }
             }
         }
         drop(asking);

@@ -2,20 +2,25 @@
 //! and what they answer. Pure: readings and messages in, messages out, time as an argument.
 //!
 //! A node or a child keeps its number for good: it is in [`Nodes::to_text`], which is kept on disk before the
-//! number is used. Nodes are numbered from the top, because the nodes of a radio network get theirs
-//! from the bottom; children from 1.
+//! number is used. Nodes are numbered from 200 down: the nodes of a radio network get theirs from the bottom,
+//! or, from Home Assistant, above the highest that it knows. Children are numbered from 1.
+
+mod kept;
+mod node;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use tokio::time::Instant;
 use wharf_contract::{DeviceId, PointId, Quality, Reading, Unit, Value, WriteRule};
-use wharf_mysensors::message::{Command, GATEWAY, Message, SELF};
+use wharf_mysensors::message::{Command, Message, SELF};
 use wharf_mysensors::types;
 
 use super::kinds::{self, Kind};
+pub use node::Said;
+use node::{Child, Last, Node, battery};
 
 /// The version of the MySensors library whose words are spoken here.
 pub const LIBRARY: &str = "2.3.2";
@@ -24,20 +29,13 @@ pub const MOST_NODES: usize = 254;
 /// The most children of a node.
 pub const MOST_CHILDREN: usize = 254;
 
+/// The first number that is given, and those below it before those above: a controller that gives a new
+/// node the number above the highest it knows has to have some left.
+const FIRST: u8 = 200;
+
 /// A controller that hears of a child asks its broker for that child's values only then. So they are said
 /// once more, this long after a presentation.
 const VALUES_FOLLOW: Duration = Duration::from_secs(2);
-
-/// `S_ARDUINO_NODE`.
-const ARDUINO_NODE: u8 = 17;
-const SKETCH_NAME: u8 = 11;
-const SKETCH_VERSION: u8 = 12;
-const REBOOT: u8 = 13;
-const HEARTBEAT: u8 = 18;
-const PRESENTATION: u8 = 19;
-const DISCOVER: u8 = 20;
-const DISCOVERED: u8 = 21;
-const HEARTBEAT_RESPONSE: u8 = 22;
 
 /// What may be written to the points of the site.
 pub type Rules = HashMap<(DeviceId, PointId), Arc<WriteRule>>;
@@ -62,47 +60,6 @@ pub struct Nodes {
 struct Without {
     devices: HashSet<DeviceId>,
     full: HashSet<u8>,
-}
-
-#[derive(Debug)]
-struct Node {
-    device: DeviceId,
-    battery: Option<(u8, SystemTime)>,
-    children: BTreeMap<u8, Child>,
-    by_point: HashMap<PointId, u8>,
-    values_due: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Child {
-    point: PointId,
-    kind: Kind,
-    unit: Option<Unit>,
-    last: Option<Last>,
-}
-
-#[derive(Debug)]
-struct Last {
-    payload: String,
-    value: Value,
-    taken_at: SystemTime,
-}
-
-/// A message of a virtual node, with what it is made from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    /// The message.
-    pub message: Message,
-    /// The device that is shown.
-    pub device: DeviceId,
-    /// What this is called on it.
-    pub point: PointId,
-    /// What the payload says.
-    pub value: Value,
-    /// Its unit.
-    pub unit: Option<Unit>,
-    /// When it was taken; now, if it was never taken.
-    pub taken_at: Option<SystemTime>,
 }
 
 /// What a message to virtual nodes comes to.
@@ -133,27 +90,6 @@ impl Nodes {
             nodes.recall(node);
         }
         nodes
-    }
-
-    /// What is to be kept on disk.
-    pub fn to_text(&self) -> String {
-        let child = |(number, child): (&u8, &Child)| {
-            let mut json = json!({
-                "child": number,
-                "point": child.point.as_str(),
-                "sensor": child.kind.sensor,
-                "value": child.kind.value,
-            });
-            if let Some(unit) = &child.unit {
-                json["unit"] = unit.as_str().into();
-            }
-            json
-        };
-        let nodes = self.nodes.iter().map(|(number, node)| {
-            let children: Vec<_> = node.children.iter().map(child).collect();
-            json!({ "node": number, "device": node.device.as_str(), "children": children })
-        });
-        json!({ "nodes": nodes.collect::<Vec<_>>() }).to_string()
     }
 
     /// Whether there is something new to be kept; asked once.
@@ -188,21 +124,22 @@ impl Nodes {
     /// is said: a message of a sensor cannot say that there is none.
     pub fn hear(&mut self, reading: &Reading, now: Instant) -> Vec<Said> {
         let Some(value) = reading.value.as_ref().filter(|_| reading.quality == Quality::Good) else {
+            self.forget(reading);
             return Vec::new();
         };
         let Some((number, is_new)) = self.number(&reading.device) else { return Vec::new() };
-        let mut said = if is_new { self.introduce(number) } else { Vec::new() };
+        let Some(node) = self.nodes.get_mut(&number) else { return Vec::new() };
+        node.is_away = false;
+        let mut said = if is_new { node.introduce(number) } else { Vec::new() };
         if let Some(level) = battery(reading, value) {
-            if let Some(node) = self.nodes.get_mut(&number) {
-                node.battery = Some((level, reading.taken_at));
-                said.extend(node.say_battery(number));
-            }
+            node.battery = Some((level, reading.taken_at));
+            said.extend(node.say_battery(number));
             return said;
         }
         let Some((child, is_new)) = self.child(number, reading, value) else { return said };
         let Some(node) = self.nodes.get_mut(&number) else { return said };
         if is_new {
-            said.extend(node.introduce(number, child));
+            said.extend(node.introduce_child(number, child));
             node.values_due = Some(now + VALUES_FOLLOW);
         }
         if let Some(known) = node.children.get_mut(&child)
@@ -214,15 +151,38 @@ impl Nodes {
         said
     }
 
+    /// A device answers or does not. Of one that does not nothing is known, so nothing is said again as if it were.
+    pub fn device(&mut self, device: &DeviceId, is_alive: bool) {
+        if let Some(node) = self.numbers.get(device).and_then(|number| self.nodes.get_mut(number)) {
+            node.is_away = !is_alive;
+            if !is_alive {
+                node.forget();
+            }
+        }
+    }
+
+    /// What was said of a point is not known to be true any more.
+    fn forget(&mut self, reading: &Reading) {
+        let Some(node) = self.numbers.get(&reading.device).and_then(|number| self.nodes.get_mut(number)) else {
+            return;
+        };
+        match node.by_point.get(&reading.point).and_then(|child| node.children.get_mut(child)) {
+            Some(child) => child.last = None,
+            None if node::is_battery(reading) => node.battery = None,
+            None => {}
+        }
+    }
+
     /// Everything that a controller has to know, of every node.
     pub fn present_all(&mut self, now: Instant) -> Vec<Said> {
         let numbers: Vec<u8> = self.numbers().collect();
         numbers.into_iter().flat_map(|number| self.present(number, now)).collect()
     }
 
-    /// That every node is there. A controller that does not know one asks for its presentation.
+    /// That every node is there whose device is. A controller that does not know one asks for its presentation.
     pub fn discover_all(&self) -> Vec<Said> {
-        self.nodes.iter().map(|(number, node)| node.internal(*number, DISCOVERED, GATEWAY.to_string())).collect()
+        let answer = |(number, node): (&u8, &Node)| node.internal_answer(*number, types::DISCOVER, Duration::ZERO).ok();
+        self.nodes.iter().filter_map(answer).collect()
     }
 
     /// When something is to be said that nobody asked for.
@@ -252,22 +212,15 @@ impl Nodes {
             return Reply::Refuse(format!("there is no virtual node {number}"));
         };
         match message.command {
-            Command::Set => node.set(message),
-            Command::Req => {
-                let known = node.children.get(&message.child).filter(|child| child.kind.value == message.kind);
-                match known.map(|_| node.say_value(number, message.child)) {
-                    Some(Some(said)) => Reply::Say(vec![said]),
-                    Some(None) => Reply::Refuse("it has not said a value yet".into()),
-                    None => Reply::Refuse(node.no_such_value(message)),
-                }
+            Command::Set => node.set(message, &self.rules),
+            Command::Req => node.requested(message),
+            // A node that starts anew presents itself.
+            Command::Internal if matches!(message.kind, types::PRESENT | types::REBOOT) => {
+                Reply::Say(self.present(number, now))
             }
-            Command::Internal => match message.kind {
-                // A node that starts anew presents itself.
-                PRESENTATION | REBOOT => Reply::Say(self.present(number, now)),
-                kind => match node.internal_answer(number, kind, up) {
-                    Some(said) => Reply::Say(vec![said]),
-                    None => Reply::Refuse("a virtual node has no answer to that".into()),
-                },
+            Command::Internal => match node.internal_answer(number, message.kind, up) {
+                Ok(said) => Reply::Say(vec![said]),
+                Err(why) => Reply::Refuse(why),
             },
             Command::Presentation | Command::Stream => Reply::Refuse("a virtual node has no answer to that".into()),
         }
@@ -275,9 +228,9 @@ impl Nodes {
 
     fn all_asked(&mut self, message: &Message, up: Duration, now: Instant) -> Reply {
         match (message.command, message.kind) {
-            (Command::Internal, PRESENTATION) => Reply::Say(self.present_all(now)),
-            (Command::Internal, DISCOVER | HEARTBEAT) => {
-                let answer = |(number, node): (&u8, &Node)| node.internal_answer(*number, message.kind, up);
+            (Command::Internal, types::PRESENT) => Reply::Say(self.present_all(now)),
+            (Command::Internal, types::DISCOVER | types::HEARTBEAT_REQUEST) => {
+                let answer = |(number, node): (&u8, &Node)| node.internal_answer(*number, message.kind, up).ok();
                 Reply::Say(self.nodes.iter().filter_map(answer).collect())
             }
             // What else is said to everyone is not for nodes that are none.
@@ -287,31 +240,13 @@ impl Nodes {
 
     /// All that one node says of itself, and its values.
     fn present(&mut self, number: u8, now: Instant) -> Vec<Said> {
-        let mut said = self.introduce(number);
-        let Some(node) = self.nodes.get_mut(&number) else { return said };
+        let Some(node) = self.nodes.get_mut(&number) else { return Vec::new() };
+        let mut said = node.introduce(number);
         let children: Vec<u8> = node.children.keys().copied().collect();
-        said.extend(children.into_iter().flat_map(|child| node.introduce(number, child)));
+        said.extend(children.into_iter().flat_map(|child| node.introduce_child(number, child)));
         said.extend(node.say_all(number));
         node.values_due = Some(now + VALUES_FOLLOW);
         said
-    }
-
-    /// That there is a node, and what it is called.
-    fn introduce(&self, number: u8) -> Vec<Said> {
-        let Some(node) = self.nodes.get(&number) else { return Vec::new() };
-        let presentation = Message {
-            node: number,
-            child: SELF,
-            command: Command::Presentation,
-            ack: false,
-            kind: ARDUINO_NODE,
-            payload: LIBRARY.into(),
-        };
-        vec![
-            node.said(presentation, "presentation"),
-            node.internal(number, SKETCH_NAME, kinds::plain(node.device.as_str())),
-            node.internal(number, SKETCH_VERSION, env!("CARGO_PKG_VERSION").into()),
-        ]
     }
 
     /// The number of a device's node, and whether it was given just now; `None` if there is none left.
@@ -321,7 +256,7 @@ impl Nodes {
         }
         let stated = |number: &u8| self.stated.values().any(|taken| taken == number);
         let free = |number: &u8| !self.nodes.contains_key(number) && !stated(number);
-        let number = self.stated.get(device).copied().or_else(|| (1..=254).rev().find(free));
+        let number = self.stated.get(device).copied().or_else(|| (1..=FIRST).rev().chain(FIRST + 1..=254).find(free));
         let Some(number) = number.filter(|number| !self.nodes.contains_key(number)) else {
             if self.without.devices.len() < MOST_NODES && self.without.devices.insert(device.clone()) {
                 self.left_out.push(format!("{device}: all {MOST_NODES} node numbers are taken"));
@@ -335,8 +270,7 @@ impl Nodes {
 
     fn add(&mut self, number: u8, device: DeviceId) {
         self.numbers.insert(device.clone(), number);
-        let (children, by_point) = (BTreeMap::new(), HashMap::new());
-        self.nodes.insert(number, Node { device, battery: None, children, by_point, values_due: None });
+        self.nodes.insert(number, Node::new(device));
     }
 
     /// The child that a point is, and whether it is new or has become something else.
@@ -367,154 +301,6 @@ impl Nodes {
         self.is_news = true;
         Some((child, true))
     }
-
-    /// A node as it was kept.
-    fn recall(&mut self, known: &Json) {
-        let number = |json: &Json| json.as_u64().and_then(|n| u8::try_from(n).ok()).filter(|n| (1..=254).contains(n));
-        let (Some(kept), Some(device)) = (number(&known["node"]), known["device"].as_str()) else { return };
-        let device = DeviceId::from(device);
-        let stated = self.stated.get(&device).copied();
-        let is_anothers = stated.is_none() && self.stated.values().any(|taken| *taken == kept);
-        let number_now = stated.unwrap_or(kept);
-        // What the site file gives to another is that one's, and this one gets a new one when it is heard.
-        if is_anothers || self.nodes.contains_key(&number_now) || self.numbers.contains_key(&device) {
-            return;
-        }
-        self.add(number_now, device);
-        let Some(node) = self.nodes.get_mut(&number_now) else { return };
-        for child in known["children"].as_array().into_iter().flatten() {
-            let kind = |key: &str| child[key].as_u64().and_then(|n| u8::try_from(n).ok());
-            let (Some(place), Some(point)) = (number(&child["child"]), child["point"].as_str()) else { continue };
-            let (Some(sensor), Some(value)) = (kind("sensor"), kind("value")) else { continue };
-            if node.children.contains_key(&place) || node.by_point.contains_key(point) {
-                continue;
-            }
-            let unit = child["unit"].as_str().map(Unit::from);
-            node.add(place, Child { point: point.into(), kind: Kind { sensor, value }, unit, last: None });
-        }
-    }
-}
-
-impl Node {
-    fn add(&mut self, number: u8, child: Child) {
-        self.by_point.insert(child.point.clone(), number);
-        self.children.insert(number, child);
-    }
-
-    /// That there is a child, what it is called, and in what unit its values are.
-    fn introduce(&self, number: u8, child: u8) -> Vec<Said> {
-        let Some(known) = self.children.get(&child) else { return Vec::new() };
-        let message = |command, kind, payload: &str| Message {
-            node: number,
-            child,
-            command,
-            ack: false,
-            kind,
-            payload: kinds::plain(payload),
-        };
-        let presentation = message(Command::Presentation, known.kind.sensor, known.point.as_str());
-        let mut said = vec![self.said(presentation, &format!("{}-presentation", known.point))];
-        if let Some(unit) = known.unit.as_ref().filter(|unit| known.kind.needs_unit(unit.as_str())) {
-            let unit = message(Command::Set, kinds::UNIT_PREFIX, unit.as_str());
-            said.push(self.said(unit, &format!("{}-unit", known.point)));
-        }
-        said
-    }
-
-    /// The last value of each child, and the battery.
-    fn say_all(&self, number: u8) -> Vec<Said> {
-        let units = self.children.keys().flat_map(|child| self.introduce(number, *child).into_iter().skip(1));
-        let values = self.children.keys().filter_map(|child| self.say_value(number, *child));
-        units.chain(values).chain(self.say_battery(number)).collect()
-    }
-
-    fn say_value(&self, number: u8, child: u8) -> Option<Said> {
-        let known = self.children.get(&child)?;
-        let last = known.last.as_ref()?;
-        let message = Message {
-            node: number,
-            child,
-            command: Command::Set,
-            ack: false,
-            kind: known.kind.value,
-            payload: last.payload.clone(),
-        };
-        Some(Said {
-            message,
-            device: self.device.clone(),
-            point: known.point.clone(),
-            value: last.value.clone(),
-            unit: known.unit.clone(),
-            taken_at: Some(last.taken_at),
-        })
-    }
-
-    fn say_battery(&self, number: u8) -> Option<Said> {
-        let (level, taken_at) = self.battery?;
-        let said = self.internal(number, types::BATTERY, level.to_string());
-        Some(Said { value: Value::Int(level.into()), unit: Some("%".into()), taken_at: Some(taken_at), ..said })
-    }
-
-    /// What is answered to an internal message, if anything is.
-    fn internal_answer(&self, number: u8, kind: u8, up: Duration) -> Option<Said> {
-        match kind {
-            types::VERSION => Some(self.internal(number, types::VERSION, LIBRARY.into())),
-            HEARTBEAT => Some(self.internal(number, HEARTBEAT_RESPONSE, up.as_millis().to_string())),
-            DISCOVER => Some(self.internal(number, DISCOVERED, GATEWAY.to_string())),
-            _ => None,
-        }
-    }
-
-    fn internal(&self, number: u8, kind: u8, payload: String) -> Said {
-        let name = match types::internal_type(kind) {
-            Some(row) if kind != types::BATTERY => row.name.replace('_', "-"),
-            _ => "battery".into(),
-        };
-        self.said(Message { node: number, child: SELF, command: Command::Internal, ack: false, kind, payload }, &name)
-    }
-
-    fn said(&self, message: Message, point: &str) -> Said {
-        let value = Value::Text(message.payload.clone());
-        Said { message, device: self.device.clone(), point: point.into(), value, unit: None, taken_at: None }
-    }
-
-    fn set(&self, message: &Message) -> Reply {
-        let Some(child) = self.children.get(&message.child).filter(|child| child.kind.value == message.kind) else {
-            return Reply::Refuse(self.no_such_value(message));
-        };
-        match child.kind.value(&message.payload) {
-            Some(value) => Reply::Write { device: self.device.clone(), point: child.point.clone(), value },
-            None => {
-                let name = types::value_type(message.kind).map(types::protocol_name).unwrap_or_default();
-                Reply::Refuse(format!("`{}` is no value of {name}", kinds::plain(&message.payload)))
-            }
-        }
-    }
-
-    fn no_such_value(&self, message: &Message) -> String {
-        let name = |kind| types::value_type(kind).map_or_else(|| format!("type {kind}"), types::protocol_name);
-        match self.children.get(&message.child) {
-            Some(child) => {
-                format!(
-                    "child {} of {} has {}, not {}",
-                    message.child,
-                    self.device,
-                    name(child.kind.value),
-                    name(message.kind)
-                )
-            }
-            None => format!("{} has no child {}", self.device, message.child),
-        }
-    }
-}
-
-/// The level of a device's battery, if this is what a reading says.
-fn battery(reading: &Reading, value: &Value) -> Option<u8> {
-    let is_battery = matches!(reading.point.as_str(), "battery" | "battery_level");
-    let level =
-        value.as_f64().filter(|_| is_battery && reading.unit.as_ref().is_some_and(|unit| unit.as_str() == "%"))?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is from 0 to 100
-    (0.0..=100.0).contains(&level).then_some(level.round() as u8)
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ const ROLL_CALL: Duration = Duration::from_secs(300);
 pub enum News {
     /// Of a device that is shown.
     Reading(Box<Reading>),
+    /// A device answers, or does not.
+    Device(DeviceId, bool),
     /// A controller has started and wants to know every node.
     Birth,
 }
@@ -99,11 +101,20 @@ impl Presented {
         self.nodes().has(node)
     }
 
+    /// How many virtual nodes there are.
+    pub fn count(&self) -> usize {
+        self.nodes().numbers().count()
+    }
+
     /// What the nodes say to this news.
     fn take(&self, batch: impl Iterator<Item = News>) -> Vec<Said> {
         let (mut nodes, now) = (self.nodes(), Instant::now());
         let said = batch.flat_map(|news| match news {
             News::Reading(reading) => nodes.hear(&reading, now),
+            News::Device(device, is_alive) => {
+                nodes.device(&device, is_alive);
+                Vec::new()
+            }
             News::Birth => nodes.present_all(now),
         });
         said.collect()

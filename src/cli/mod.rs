@@ -137,9 +137,10 @@ enum Command {
 /// Parses the command line and runs what it asks for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = log::start(&cli.log) {
-        Cli::command().error(ErrorKind::InvalidValue, error).exit();
-    }
+    let last_lines = match log::start(&cli.log) {
+        Ok(last_lines) => last_lines,
+        Err(error) => Cli::command().error(ErrorKind::InvalidValue, error).exit(),
+    };
     // Both TLS and the two MQTT clients take the process's provider; there is only this one.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Exit::failure(&anyhow::anyhow!("TLS is set up already")).into();
@@ -167,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Sunspec(args) => block_on(field::sunspec::run(&args)),
         Command::Import(args) => import::run(&args),
     };
+    drop(last_lines);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.into(),

@@ -1,5 +1,6 @@
 //! `wharf status`: how is the gateway?
 
+mod controllers;
 mod counts;
 
 use std::time::Duration;
@@ -84,6 +85,8 @@ fn human(status: &Json) -> String {
     }
     parts.extend(status["links"].as_array().into_iter().flatten().filter_map(|link| devices(link, now)));
     parts.extend(status["links"].as_array().into_iter().flatten().filter_map(counts::of_link));
+    parts.extend(controllers::at_doors(status));
+    parts.extend(controllers::virtual_nodes(status));
     let uplinks = rows(&status["uplinks"], |uplink| {
         let error = &uplink["last_error"];
         let last = match error["error"].as_str() {

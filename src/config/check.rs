@@ -10,7 +10,7 @@ use wharf_contract::Driver;
 use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Severity, Span, Spanned, Typed, suggest};
 
 use super::load::{LARGEST_PEM, read_bounded};
-use super::{Site, adapters, classic_form, rules};
+use super::{Site, adapters, attached, classic_form, rules};
 use crate::classic;
 use crate::drivers;
 use crate::mapping::Glob;
@@ -41,6 +41,9 @@ pub fn names(root: &Node) -> Vec<Problem> {
     if presents {
         taken_by_what_is_presented(&links, &mut problems);
     }
+    let networks: Vec<_> =
+        links.iter().filter(|link| link.driver == wharf_mysensors::KIND).map(|link| link.entry).collect();
+    problems.extend(attached::problems(root, &networks, presents));
     let uplinks = root.get("uplinks").map_or(&[][..], |section| section.value.entries());
     if uplinks.is_empty() {
         links.iter().for_each(|link| fail_safe_for_nothing(link, &mut problems));

@@ -12,6 +12,7 @@
 //! [`load()`] does all of it for a file, [`load_sealed`] without opening secrets, [`read`] for a text.
 
 mod adapters;
+mod attached;
 mod ble;
 pub mod check;
 mod classic_form;

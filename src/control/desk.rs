@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde_json::{Value as Json, json};
@@ -16,6 +16,8 @@ use wharf_contract::{Health, LinkId, PortEnd};
 use super::field::Field;
 use super::rates::{Rates, Sample};
 use super::wear::Wear;
+use crate::classic::doors::Tally;
+use crate::classic::feed::Feed;
 use crate::mapping::epoch_ms;
 use crate::queue::disk::Disk;
 use crate::queue::{self, LossReason, Queue};
@@ -35,6 +37,8 @@ pub struct Desk {
     started: Instant,
     parts: Mutex<Parts>,
     field: Field,
+    controllers: Option<Arc<Tally>>,
+    feed: Option<Feed>,
 }
 
 struct Parts {
@@ -75,7 +79,20 @@ impl Desk {
             rates: Rates::default(),
         });
         let parts = Parts { links, uplinks: uplinks.collect() };
-        Self { gateway: gateway.to_owned(), state_dir: state_dir.to_owned(), started, parts: Mutex::new(parts), field }
+        Self {
+            gateway: gateway.to_owned(),
+            state_dir: state_dir.to_owned(),
+            started,
+            parts: Mutex::new(parts),
+            field,
+            controllers: None,
+            feed: None,
+        }
+    }
+
+    /// With what MySensors controllers see of the site: their doors, if there are any, and what they are fed.
+    pub fn with_controllers(self, doors: Option<Arc<Tally>>, feed: Feed) -> Self {
+        Self { controllers: doors, feed: Some(feed), ..self }
     }
 
     /// Takes note of how things are: for the rates, and for since when. About once a second.
@@ -134,6 +151,8 @@ impl Desk {
             "state_dir": self.state_dir.to_string_lossy(),
             "links": links,
             "uplinks": uplinks,
+            "controllers": self.controllers.as_ref().map(|doors| doors.to_json()),
+            "virtual_nodes": self.feed.as_ref().and_then(Feed::to_json),
             "wear": wear.to_json(),
         })
     }

@@ -30,6 +30,15 @@
 //! | `wharf_queue_commits_total` | `uplink` | commits since the start |
 //! | `wharf_queue_failed_syncs_total` | `uplink` | writes and syncs that failed since the start |
 //! | `wharf_queue_set_aside_total` | `uplink` | segments found unreadable since the start |
+//! | `wharf_controllers_attached` | | MySensors controllers that are attached to the gateway itself |
+//! | `wharf_controllers_lines_in_total` | | lines from controllers since the start |
+//! | `wharf_controllers_lines_out_total` | | lines to controllers since the start |
+//! | `wharf_controllers_not_taken_total` | | of the lines in, those that made no sense or were too many |
+//! | `wharf_controllers_dropped_total` | | controllers dropped since the start because they did not read |
+//! | `wharf_controllers_refused_total` | | controllers sent away since the start |
+//! | `wharf_virtual_nodes` | | devices that are shown as MySensors nodes |
+//! | `wharf_virtual_nodes_missed_total` | | readings that came too fast for virtual nodes since the start |
+//! | `wharf_virtual_nodes_clashes_total` | | messages since the start of nodes that have the number of a virtual one |
 //! | `wharf_disk_size_bytes` | | the file system that holds the queues |
 
 use std::fmt::Write;
@@ -62,6 +71,9 @@ pub fn render(status: &Json) -> String {
         page.metric(name, kind, help, samples);
     }
     uplinks(&mut page, &status["uplinks"]);
+    for (name, kind, help, part, key) in CONTROLLERS {
+        page.metric(name, kind, help, [(Labels::NONE, status[part][key].as_f64())]);
+    }
     let disk = status["wear"]["disk_bytes"].as_f64();
     page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);
     page.text
@@ -86,6 +98,37 @@ const LINK: [(&str, &str, &str, &str, &str); 4] = [
         "reason",
     ),
     ("wharf_link_devices", "gauge", "Devices of the link, by how they are.", "device_states", "state"),
+];
+
+/// What is counted of MySensors controllers, and of the nodes made for them: as above, and where it stands.
+const CONTROLLERS: [(&str, &str, &str, &str, &str); 9] = [
+    ("wharf_controllers_attached", "gauge", "Controllers that are attached.", "controllers", "attached"),
+    (
+        "wharf_controllers_lines_in_total",
+        "counter",
+        "Lines from controllers since the start.",
+        "controllers",
+        "lines_in",
+    ),
+    (
+        "wharf_controllers_lines_out_total",
+        "counter",
+        "Lines to controllers since the start.",
+        "controllers",
+        "lines_out",
+    ),
+    ("wharf_controllers_not_taken_total", "counter", "Lines that were not taken.", "controllers", "not_taken"),
+    ("wharf_controllers_dropped_total", "counter", "Controllers that did not read.", "controllers", "dropped"),
+    ("wharf_controllers_refused_total", "counter", "Controllers sent away.", "controllers", "refused"),
+    ("wharf_virtual_nodes", "gauge", "Devices shown as nodes.", "virtual_nodes", "nodes"),
+    ("wharf_virtual_nodes_missed_total", "counter", "Readings that came too fast.", "virtual_nodes", "missed"),
+    (
+        "wharf_virtual_nodes_clashes_total",
+        "counter",
+        "Messages of nodes with a virtual number.",
+        "virtual_nodes",
+        "clashes",
+    ),
 ];
 
 /// A column of the table of uplinks or of queues: the metric, its type, what it says, and where it stands.
@@ -226,6 +269,7 @@ mod tests {
             "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "aside": 2, "queue": {
                 "blocking": true, "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
             }}],
+            "controllers": { "attached": 2, "dropped": 1 }, "virtual_nodes": { "missed": 4 },
             "wear": { "disk_bytes": 64_000_000_000_u64 },
         }));
         for line in [
@@ -244,6 +288,9 @@ mod tests {
             "wharf_queue_captured_total{uplink=\"central\"} 12345678901",
             "wharf_queue_dropped_total{uplink=\"central\",reason=\"full\"} 2",
             "wharf_queue_dropped_total{uplink=\"central\",reason=\"age\"} 0",
+            "wharf_controllers_attached 2",
+            "wharf_controllers_dropped_total 1",
+            "wharf_virtual_nodes_missed_total 4",
             "wharf_disk_size_bytes 64000000000",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");

@@ -19,7 +19,9 @@ pub enum Refusal {
     NoDevice(String),
     #[error("`{0}` has no point `{1}`")]
     NoPoint(DeviceId, String),
-    #[error("no point is declared for node {node}, child {child}, type {kind}")]
+    #[error(
+        "no point is declared for node {node}, child {child}, type {kind}, and no link relays to that node: one whose site file says `controller: upstream` would"
+    )]
     NoClassic { node: u8, child: u8, kind: u8 },
     #[error("no link takes messages for node {0}: one whose site file says `controller: upstream` does")]
     NoRelay(u8),

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value as Json;
+
 use crate::lab::broker::Mosquitto;
 use crate::lab::client::Client;
 use crate::lab::controller::{Controller, child, value};
@@ -58,7 +60,12 @@ impl Plant {
 
 /// A controller has everything of the site in front of it, and what it sets gets there.
 fn is_seen_and_set(controller: &mut Controller, plant: &Plant, on: &str, echoes: impl Fn(&Controller, u64, u64, &str)) {
-    let tank = controller.wait_node(254, "the tank with its values", |tank| {
+    // What it knows may be of the gateway before, whose links were up.
+    for node in [200, 2] {
+        let is_value = |event: &Json| event["event"] == "message" && event["command"] == 1;
+        controller.wait("a fresh value", |event| is_value(event) && event["node"] == node);
+    }
+    let tank = controller.wait_node(200, "the tank with its values", |tank| {
         let level = child(tank, "level").and_then(|level| value(tank, level, 13));
         let valve = child(tank, "valve").and_then(|valve| value(tank, valve, STATUS));
         level.is_some() && valve.is_some()
@@ -69,8 +76,8 @@ fn is_seen_and_set(controller: &mut Controller, plant: &Plant, on: &str, echoes:
     assert_eq!(tank["children"][valve.to_string()]["type"], 3);
     assert_eq!(value(&tank, level, 13), Some("230.5"));
 
-    controller.set(254, valve, STATUS, on);
-    echoes(controller, 254, valve, on);
+    controller.set(200, valve, STATUS, on);
+    echoes(controller, 200, valve, on);
     plant.wrote(&format!("write coil 3 {on}"));
 
     let bed = controller.wait_node(2, "the garden bed", |bed| {
@@ -150,10 +157,10 @@ fn a_controller_that_asks_late_over_mqtt_is_told_of_every_node() {
     let plant = Plant::new();
     let _gateway = plant.site.run();
     let upstream = Client::subscribe(plant.broker.port, &["gw1-out/#"]);
-    upstream.wait("a value of the tank", |heard| heard.topic.starts_with("gw1-out/254/"));
+    upstream.wait("a value of the tank", |heard| heard.topic.starts_with("gw1-out/200/"));
     let Some(mut controller) = Controller::over_mqtt(plant.broker.port) else { return };
     controller.send("255;255;3;0;20;");
-    controller.wait_node(254, "the tank with its level", |tank| {
+    controller.wait_node(200, "the tank with its level", |tank| {
         child(tank, "level").is_some_and(|level| value(tank, level, 13).is_some())
     });
     controller.wait_node(2, "the garden bed", |bed| bed["sketch"] == "Bed");
@@ -204,19 +211,19 @@ fn an_echo_is_for_who_asked_and_a_refusal_has_none() {
     let mut watched = BufReader::new(watches);
     assert_eq!(line(&mut asked, |_| true), "0;255;3;0;14;Gateway startup complete.");
     line(&mut watched, |line| line.ends_with("startup complete."));
-    asks.write_all(b"254;255;3;0;19;\n").unwrap();
-    let setpoint = line(&mut asked, |line| line.ends_with(";0;0;14;setpoint"));
+    asks.write_all(b"200;255;3;0;19;\n").unwrap();
+    let setpoint = line(&mut asked, |line| line.ends_with(";0;0;29;setpoint"));
     let child: u8 = setpoint.split(';').nth(1).unwrap().parse().unwrap();
     line(&mut watched, |line| line == setpoint);
 
-    writeln!(asks, "254;{child};1;1;45;90").unwrap();
-    writeln!(asks, "254;{child};1;1;45;21.5").unwrap();
-    let echo = line(&mut asked, |line| line.starts_with(&format!("254;{child};1;1;45;")));
-    assert_eq!(echo, format!("254;{child};1;1;45;21.5"), "90 is beyond the limit and has no echo");
+    writeln!(asks, "200;{child};1;1;45;90").unwrap();
+    writeln!(asks, "200;{child};1;1;45;21.5").unwrap();
+    let echo = line(&mut asked, |line| line.starts_with(&format!("200;{child};1;1;45;")));
+    assert_eq!(echo, format!("200;{child};1;1;45;21.5"), "90 is beyond the limit and has no echo");
     gateway.wait_log("90 is above the maximum 80");
     // Its value reaches everyone, the echo one alone.
-    let told = line(&mut watched, |line| line.starts_with(&format!("254;{child};1;")) && line.ends_with(";21.5"));
-    assert_eq!(told, format!("254;{child};1;0;45;21.5"));
+    let told = line(&mut watched, |line| line.starts_with(&format!("200;{child};1;")) && line.ends_with(";21.5"));
+    assert_eq!(told, format!("200;{child};1;0;45;21.5"));
     asks.write_all(b"0;255;3;0;2;\n").unwrap();
     line(&mut asked, |line| line == "0;255;3;0;2;2.3.2");
 }
@@ -232,7 +239,7 @@ fn a_controller_that_does_not_read_is_dropped_and_the_others_go_on() {
     // It asks again and again for everything, and never takes what it gets.
     deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let asking = std::thread::spawn(move || {
-        let questions = b"254;255;3;0;19;\n".repeat(20);
+        let questions = b"200;255;3;0;19;\n".repeat(20);
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && deaf.write_all(&questions).is_ok() {
             std::thread::sleep(Duration::from_millis(20));
@@ -259,7 +266,7 @@ fn lines_that_make_no_sense_at_a_door_disturb_nothing() {
     let mut lines = BufReader::new(controller.try_clone().unwrap());
     let noise: Vec<u8> = (0..=255).chain(std::iter::repeat_n(b'x', 5000)).collect();
     controller.write_all(&noise).unwrap();
-    controller.write_all(b"\n;;;;;\n999;1;1;0;0;1\n2;1;1;0;49\n254;1;1;1;0;x\n254;255;4;0;0;00\n\n").unwrap();
+    controller.write_all(b"\n;;;;;\n999;1;1;0;0;1\n2;1;1;0;49\n200;1;1;1;0;x\n200;255;4;0;0;00\n\n").unwrap();
     controller.write_all(b"0;255;3;0;2;\n").unwrap();
     line(&mut lines, |line| line == "0;255;3;0;2;2.3.2");
     line(&mut lines, |line| line.contains(";1;0;13;"));
@@ -271,12 +278,12 @@ fn home_assistants_birth_on_the_local_broker_has_every_node_presented_again() {
     let (site, _) = door(&slave, "");
     let gateway = site.run();
     let port = local_port(&gateway);
-    let client = Client::subscribe(port, &["gw1-out/254/#"]);
+    let client = Client::subscribe(port, &["gw1-out/200/#"]);
     client.wait("a value", |heard| heard.topic.contains("/1/0/13"));
     client.forget();
     client.publish("homeassistant/status", "online");
-    assert_eq!(client.wait_on("gw1-out/254/255/0/0/17").payload, "2.3.2");
-    assert_eq!(client.wait_on("gw1-out/254/255/3/0/11").payload, "tank");
+    assert_eq!(client.wait_on("gw1-out/200/255/0/0/17").payload, "2.3.2");
+    assert_eq!(client.wait_on("gw1-out/200/255/3/0/11").payload, "tank");
 }
 
 fn local_port(gateway: &Gateway) -> u16 {
@@ -293,7 +300,7 @@ fn with_a_topic_a_device_goes_out_in_both_forms_and_numbers_are_kept() {
     let client = Client::subscribe(local_port(&gateway), &["gw1-out/#"]);
     client.wait_on("gw1-out/tank/level");
     client.wait("the same as a node", |heard| {
-        heard.topic.starts_with("gw1-out/254/") && heard.topic.ends_with("/1/0/13")
+        heard.topic.starts_with("gw1-out/200/") && heard.topic.ends_with("/1/0/13")
     });
     let kept = kept(site.path());
     assert!(kept.contains("\"device\":\"tank\"") && kept.contains("\"point\":\"level\""), "{kept}");
@@ -301,4 +308,76 @@ fn with_a_topic_a_device_goes_out_in_both_forms_and_numbers_are_kept() {
 
 fn kept(site: &Path) -> String {
     fs::read_to_string(site.join("wharf-state/presented/nodes.json")).unwrap()
+}
+
+/// The status, once it is as wanted.
+fn status(site: &Site, wanted: impl Fn(&Json) -> bool) -> Json {
+    wait_for("the status", PATIENCE, || {
+        let output = site.wharf(&["status"], &["--json"]);
+        Some(output.json()).filter(|status| output.code == 0 && wanted(status))
+    })
+}
+
+#[test]
+fn who_is_attached_and_what_passes_is_in_the_status_and_the_metrics() {
+    let slave = Slave::start();
+    let (site, port) = door(&slave, "");
+    let _gateway = site.run();
+    let mut controller = attach(port);
+    let other = attach(port);
+    let mut lines = BufReader::new(controller.try_clone().unwrap());
+    controller.write_all(b"0;255;3;0;2;\nnonsense\n").unwrap();
+    line(&mut lines, |line| line == "0;255;3;0;2;2.3.2");
+    line(&mut lines, |line| line.contains(";1;0;13;"));
+    let seen = status(&site, |status| {
+        status["controllers"]["attached"] == 2
+            && status["controllers"]["not_taken"] == 1
+            && status["virtual_nodes"]["nodes"] == 1
+    });
+    let doors = &seen["controllers"];
+    assert_eq!(doors["lines_in"], 2, "{doors}");
+    assert!(doors["lines_out"].as_u64() > Some(3), "{doors}");
+    assert_eq!((&doors["dropped"], &doors["refused"]), (&0.into(), &0.into()));
+    let human = site.wharf(&["status"], &[]).out;
+    assert!(human.contains("controllers: 2 attached; 2 lines in, "), "{human}");
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    assert!(metrics.contains("\nwharf_controllers_attached 2\n"), "{metrics}");
+    drop(other);
+    status(&site, |status| status["controllers"]["attached"] == 1);
+}
+
+#[test]
+fn a_controller_at_a_door_is_upstream_and_when_it_is_gone_the_gateway_takes_over() {
+    let (network, port) = (Network::start(), free_port());
+    let site = Site::new(&format!(
+        "gateway: gw1\nbroker: {{ listen: [] }}\n\
+         uplinks:\n  central: {{ url: \"mqtt://127.0.0.1:{}\" }}\n\
+         mysensors:\n  garden: {{ {}, controller: upstream, take_over: 1s }}\n\
+         controllers: {{ listen: [127.0.0.1:{port}] }}\n",
+        free_port(),
+        network.settings(),
+    ));
+    let gateway = site.run();
+    gateway.wait_log("everything upstream has been away for long");
+    let controller = attach(port);
+    gateway.wait_log("upstream is back");
+    drop(controller);
+    let took_over = |log: &str| log.matches("everything upstream has been away for long").count() == 2;
+    wait_for("the gateway to take over again", PATIENCE, || took_over(&gateway.log()).then_some(()));
+}
+
+#[test]
+fn the_node_of_a_device_that_is_offline_gives_no_sign_of_life() {
+    let slave = Slave::start();
+    let (site, port) = door(&slave, "");
+    let gateway = site.run();
+    let mut controller = attach(port);
+    let mut lines = BufReader::new(controller.try_clone().unwrap());
+    line(&mut lines, |line| line.contains(";1;0;13;"));
+    controller.write_all(b"200;255;3;0;18;\n").unwrap();
+    line(&mut lines, |line| line.starts_with("200;255;3;0;22;"));
+    drop(slave);
+    gateway.wait_log("device offline");
+    controller.write_all(b"200;255;3;0;18;\n").unwrap();
+    gateway.wait_log("tank is offline");
 }

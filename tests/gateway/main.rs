@@ -32,6 +32,7 @@ mod relay;
 mod renewal;
 mod replay;
 mod restart;
+mod sleepers;
 mod slow;
 mod start_stop;
 mod status;

@@ -126,7 +126,8 @@ fn what_a_node_publishes_itself_arrives_upstream_and_what_was_retained_does_not(
     let upstream = Client::subscribe(broker.port, &["#"]);
     let node = Client::subscribe(nodes.port, &["home/gw-in/#"]);
     node.publish_retained("home/gw-out/2/1/1/0/0", "4.5");
-    let _gateway = wifi(&broker, &nodes).run();
+    let site = wifi(&broker, &nodes);
+    let _gateway = site.run();
     let asked = node.wait_on("home/gw-in/0/255/3/0/2");
     assert_eq!((asked.payload.as_str(), asked.retained), ("", false), "the gateway is asked for its version");
     node.publish("home/gw-out/0/255/3/0/2", "2.3.2");
@@ -140,6 +141,10 @@ fn what_a_node_publishes_itself_arrives_upstream_and_what_was_retained_does_not(
     node.publish_retained("home/gw-out/2/1/1/0/0", "21.5");
     let fresh = upstream.wait_on("gw1-out/2/1/1/0/0");
     assert_eq!(fresh.payload, "21.5", "retained for others, but heard as it was said");
+    let status = site.wharf(&["status"], &["--json"]).json();
+    let counted = &status["links"][0]["counts"];
+    let heard = ["lines", "bad_lines", "too_long", "echoes", "retained"].map(|what| counted[what].as_u64());
+    assert_eq!(heard, [3, 0, 0, 0, 1].map(Some), "{status}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Starting and stopping, as service managers and people see it.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::broker::Mosquitto;
 use crate::lab::client::Client;
 use crate::lab::gateway::{Gateway, Site};
-use crate::lab::{free_port, wait_for};
+use crate::lab::{PATIENCE, free_port, wait_for};
 
 #[test]
 fn birth_and_death_are_told_upstream_and_to_local_clients() {
@@ -28,6 +28,30 @@ fn birth_and_death_are_told_upstream_and_to_local_clients() {
     local.wait("the goodbye", |heard| heard.payload == "offline");
     let late = Client::subscribe(broker.port, &["gw1-sys/state"]);
     assert_eq!(late.wait_on("gw1-sys/state").payload, "offline", "the broker keeps the last state");
+}
+
+#[test]
+fn a_gateway_whose_log_nobody_reads_any_more_goes_on_and_stops_well() {
+    let port = free_port();
+    let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{port}] }}\n"));
+    for is_closed in [true, false] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+        let command = command.args(["--log", "trace", "run"]).arg(site.file()).env_remove("STATE_DIRECTORY");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // Closed, or kept and never read until it is full.
+        let unread = child.stderr.take().filter(|_| !is_closed);
+        let local = wait_for("the local broker", PATIENCE, || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(|_| Client::subscribe(port, &["#"]))
+        });
+        for number in 0..200 {
+            local.publish(&format!("gw1-in/no/{number}"), "1");
+        }
+        local.wait_on("gw1-sys/answer/no/199");
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let status = wait_for("the end", PATIENCE, || child.try_wait().unwrap());
+        assert!(status.success(), "{status}, read until then: {is_closed}");
+        drop(unread);
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use async_trait::async_trait;
 pub use catalogue::PointInfo;
 pub use command::{Action, Answer, Command, CommandError, Done};
 pub use plan::{DevicePlan, LinkPlan, RequestPlan};
-pub use port::{Event, Health, LateNews, LinkEvent, Overrun, Overruns, Port, PortEnd};
+pub use port::{Counts, Event, Health, LateNews, LinkEvent, Overrun, Overruns, Port, PortEnd};
 pub use reading::{DeviceId, Labels, LinkId, PointId, Quality, Reading, Unit, Value};
 pub use relay::{Recipient, Relay};
 pub use rule::{FailSafe, WriteRate, WriteRule};

@@ -50,8 +50,8 @@ use tracing::warn;
 use wharf_contract::{Driver, DriverError, LinkId, LinkPlan, PointInfo, Port, Unit, WriteRule, async_trait};
 
 pub use config::{
-    Address, Allowed, Connection, DeviceSettings, Half, Interval, LinkSettings, ListenAddress, Names, Order,
-    PointSettings, PointType, RawNumber, TcpAddress, TlsSettings,
+    Address, Connection, DeviceSettings, Half, Interval, LinkSettings, ListenAddress, Names, Order, PointSettings,
+    PointType, RawNumber, TcpAddress, TlsSettings,
 };
 
 use counters::Counters;

@@ -62,8 +62,8 @@ settings! {
         /// How long a node that does not sleep may be silent until a local controller asks it for a sign of
         /// life. Without it: it is never asked.
         heartbeat: Option<Period<10_000, 604_800_000>> = None,
-        /// With `controller: upstream`: how long everything upstream has to be away until this gateway
-        /// answers in its place. Without it: never.
+        /// With `controller: upstream`: how long everything upstream has to be away, and every controller that
+        /// is attached to this gateway, until this gateway answers in its place. Without it: never.
         take_over: Option<Period<1_000, 2_592_000_000>> = None,
         /// Where the names of nodes and children come from that are not listed under `devices`.
         names: NameSource = NameSource::Numbers,
@@ -211,10 +211,13 @@ impl LinkSettings {
     pub(crate) fn outbox(&self) -> Outbox {
         let sending = outbox::Rules { echo_timeout: self.echo_timeout.get(), retries: self.retries.get().into() };
         let mut outbox = Outbox::new(sending);
-        for (node, sleeps) in self.devices.iter().filter_map(|(_, device)| Some((device.node.get(), device.sleeps?))) {
-            outbox.tell(node, sleeps);
-        }
+        self.sleepers().for_each(|(node, sleeps)| outbox.tell(node, sleeps));
         outbox
+    }
+
+    /// The nodes of which the site file says whether they sleep.
+    fn sleepers(&self) -> impl Iterator<Item = (u8, bool)> {
+        self.devices.iter().filter_map(|(_, device)| Some((device.node.get(), device.sleeps?)))
     }
 
     /// How long commands wait for sleeping nodes: all, and those of which the site file says so.
@@ -229,7 +232,7 @@ impl LinkSettings {
             let names = device.points.iter().map(|(name, _)| name.as_str().to_owned());
             (device.node.get(), names.collect())
         });
-        Registry::new(link.as_str(), self.names).declaring(declared)
+        Registry::new(link.as_str(), self.names).declaring(declared).telling(self.sleepers())
     }
 }
 

@@ -7,12 +7,12 @@ mod inclusion;
 mod rivals;
 
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use crate::message::{Command, GATEWAY, Message, SELF};
-use crate::registry::{Registry, Version};
+use crate::registry::{Change, Registry, Version};
 use crate::types;
 use crate::zone::Zone;
 use inclusion::Inclusion;
@@ -27,6 +27,8 @@ const BETWEEN_NODES: Duration = Duration::from_millis(500);
 const BETWEEN_DISCOVERS: Duration = Duration::from_secs(10);
 /// How long a node of 2.4 that asks again with the same token gets the same number.
 const SAME_TOKEN: Duration = Duration::from_secs(60);
+/// 2026-01-01, since 1970. This program is younger, so a clock that shows less has not been set.
+const CLOCK_WAS_SET: Duration = Duration::from_secs(1_767_225_600);
 /// How many tokens are remembered.
 const MOST_TOKENS: usize = 16;
 
@@ -231,14 +233,18 @@ impl Controller {
         answer.into_iter().chain(question.map(Step::Say)).collect()
     }
 
-    /// Somebody else, upstream or attached, sends this to the network through here.
-    pub fn relayed(&mut self, message: &Message, registry: &mut Registry, now: Now) {
+    /// Somebody else, upstream or attached, sends this to the network through here. How soon what it changes
+    /// in the registry should be on disk.
+    pub fn relayed(&mut self, message: &Message, registry: &mut Registry, now: Now) -> Change {
         if message.command == Command::Internal && message.kind == types::INCLUSION && message.node == GATEWAY {
             self.button_pressed(message, registry, now);
         }
         if self.is_acting(now.clock) {
             self.rivals.relayed(message, now.clock);
         }
+        let gives = message.command == Command::Internal && message.kind == types::ID_RESPONSE;
+        let number = gives.then(|| message.payload.trim().parse().ok()).flatten();
+        number.map_or(Change::Whenever, |number| registry.given_by_another(number, now.time))
     }
 
     /// When there is something to do although nothing is heard.
@@ -276,14 +282,17 @@ impl Controller {
                 let units = if self.rules.units == Units::Metric { "M" } else { "I" };
                 Some(Step::Say(answer(types::CONFIG, units)))
             }
-            types::TIME => Some(Step::Say(answer(types::TIME, &self.zone.wall_clock(now.time).to_string()))),
+            // A node that gets no answer asks again.
+            types::TIME if now.time >= UNIX_EPOCH + CLOCK_WAS_SET => {
+                Some(Step::Say(answer(types::TIME, &self.zone.wall_clock(now.time).to_string())))
+            }
             types::READY => self.discover(registry, now.clock),
             _ => None,
         }
     }
 
     /// The number for a node that asks for one. A node of 2.4 that asks twice, because the answer got
-    /// lost, is known by its token.
+    /// lost, is known by its token; once somebody speaks under the number, the token is another node's.
     fn number_for(&mut self, message: &Message, registry: &mut Registry, now: Now) -> Option<u8> {
         let may = match self.rules.numbers {
             Numbers::Always => !registry.is_incomplete(),
@@ -295,8 +304,10 @@ impl Controller {
         }
         let token = message.child;
         self.tokens.retain(|(_, _, at)| now.clock.duration_since(*at) < SAME_TOKEN);
-        if let Some((_, number, _)) = self.tokens.iter().find(|(known, ..)| *known == token && token != SELF) {
-            return Some(*number);
+        let before = self.tokens.iter().find(|(known, ..)| *known == token && token != SELF);
+        let is_unused = |number: &u8| registry.node(*number).is_some_and(|node| node.last_seen.is_none());
+        if let Some(number) = before.map(|(_, number, _)| *number).filter(is_unused) {
+            return Some(number);
         }
         let number = registry.give_number(now.time)?;
         self.rivals.gave(number, now.clock);
@@ -353,12 +364,11 @@ impl Controller {
     /// The nodes that are to be asked for a sign of life, and when.
     fn silent_nodes(&self, registry: &Registry, now: Instant) -> impl Iterator<Item = (u8, Instant)> {
         let period = self.rules.heartbeat.filter(|_| self.is_acting(now));
-        let asked =
-            period.into_iter().flat_map(|period| registry.nodes().map(move |(number, node)| (number, node, period)));
-        asked.filter_map(|(number, node, period)| {
+        let asked = period.into_iter().flat_map(|period| registry.nodes().map(move |(number, _)| (number, period)));
+        asked.filter_map(|(number, period)| {
             let heard = self.alive.get(usize::from(number)).copied().flatten()?;
             let understands = registry.version(number).is_some_and(|version| version >= Version { major: 2, minor: 0 });
-            (number != GATEWAY && !node.sleeps && understands).then(|| (number, heard + period))
+            (number != GATEWAY && !registry.sleeps(number) && understands).then(|| (number, heard + period))
         })
     }
 }

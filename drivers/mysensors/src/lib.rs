@@ -13,7 +13,7 @@
 //! - `nodes`, `reading`: names, and messages turned into readings.
 //! - [`mqtt`]: gateways that speak MQTT themselves.
 //! - `session`: the conversation over the port, socket or broker; `outbox` and `pulse` are its memory of
-//!   commands and of silence, `stats` its counters.
+//!   commands and of silence.
 
 pub mod config;
 pub mod controller;
@@ -26,7 +26,6 @@ mod pulse;
 mod reading;
 pub mod registry;
 mod session;
-mod stats;
 mod transport;
 pub mod types;
 pub mod values;
@@ -39,11 +38,11 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tracing::warn;
 use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, Recipient, Relay, async_trait};
 
 pub use config::{DeviceSettings, LinkSettings, PointSettings};
-pub use stats::Stats;
 
 use controller::{Controller, Role};
 use firmware::settings::Plan;
@@ -51,7 +50,6 @@ use registry::file::Damaged;
 pub use registry::store::LARGEST as LARGEST_FILE;
 use registry::store::Store;
 use session::Link;
-use stats::Counters;
 use zone::{TimeSetting, Zone};
 
 /// The name of the protocol, as the site file spells its section.
@@ -60,6 +58,9 @@ pub const KIND: &str = "mysensors";
 /// The labels that every reading carries, as the decimal numbers of its line. Points in the
 /// catalogue carry `node`, `child` and `type`.
 pub const LABELS: [&str; 5] = ["node", "child", "command", "ack", "type"];
+
+/// How long the disk may take to give the zone of this machine.
+const ZONE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// One MySensors network.
 #[derive(Debug)]
@@ -80,7 +81,6 @@ impl MySensors {
             holds: settings.holds(),
             relays: settings.controller == Role::Upstream,
             outbox: Mutex::new(settings.outbox()),
-            counters: Counters::default(),
             firmware: firmware::store::Store::new(Plan::new(&settings)),
             store: Store::new(settings.registry(&name)),
             controller: Mutex::new(Controller::new(settings.rules(), Zone::Fixed(0))),
@@ -109,6 +109,18 @@ impl MySensors {
         self
     }
 
+    /// Reads what is on disk: what was known before this start, and the zone of the site, which may have
+    /// changed since the last session.
+    async fn remember(&self) {
+        self.recalled.get_or_init(|| self.recall()).await;
+        self.link.firmware.recall(&self.name).await;
+        let time = self.time;
+        match timeout(ZONE_PATIENCE, spawn_blocking(move || Zone::load(time))).await {
+            Ok(Ok(zone)) => self.link.controller().set_zone(zone),
+            _ => warn!(link = %self.name, "the zone of this machine cannot be read; nodes are told the time as before"),
+        }
+    }
+
     /// Reads what was known of the nodes before this start.
     async fn recall(&self) {
         self.link.store.recall(&self.name).await;
@@ -126,11 +138,6 @@ impl MySensors {
     pub fn known(&self, text: &str) -> Result<Json, Damaged> {
         self.link.store.registry().recall(text)?;
         Ok(self.link.shown())
-    }
-
-    /// What was counted since the gateway started.
-    pub fn stats(&self) -> Stats {
-        self.link.counters.snapshot()
     }
 }
 
@@ -153,9 +160,7 @@ impl Driver for MySensors {
     }
 
     fn nodes(&self) -> Option<Json> {
-        let mut known = self.link.shown();
-        known["downlink"] = self.link.outbox().counts().to_json();
-        Some(known)
+        Some(self.link.shown())
     }
 
     fn relays(&self, node: u8) -> Relay {
@@ -190,27 +195,23 @@ impl Driver for MySensors {
 
     async fn run(&self, port: &mut Port) -> Result<(), DriverError> {
         // While there is no link, this is what comes round.
-        self.link.outbox().lost(Instant::now());
+        self.link.lost();
         self.link.outbox().expire(Instant::now());
         let stop = port.stop();
+        // What is known can be asked for while there is no link.
+        let open = async { tokio::join!(self.link.transport.open(), self.remember()).0 };
         let opened = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            opened = self.link.transport.open() => opened?,
+            opened = open => opened?,
         };
-        self.recalled.get_or_init(|| self.recall()).await;
-        self.link.firmware.recall(&self.name).await;
-        let time = self.time;
-        // A zone that cannot be read is UTC, and so is one whose reader panics.
-        let zone = spawn_blocking(move || Zone::load(time)).await.unwrap_or(Zone::Fixed(0));
-        self.link.controller().set_zone(zone);
-        let (stream, bridge) = opened.apart();
+        let (stream, bridge) = opened.apart(port.counts());
         let ended = tokio::select! {
             ended = session::run(&self.link, stream, port) => ended,
             never = self.link.store.keep_up(&self.name) => match never {},
             never = self.link.firmware.keep_up(&self.name) => match never {},
             never = bridge => match never {},
         };
-        tokio::join!(self.link.store.keep_last(&self.name), self.link.firmware.keep_last());
+        tokio::join!(self.link.store.keep_last(&self.name, stop.is_cancelled()), self.link.firmware.keep_last());
         ended
     }
 }

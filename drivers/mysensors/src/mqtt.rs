@@ -19,8 +19,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::time::timeout;
 use tracing::{debug, info};
-use wharf_contract::settings;
 use wharf_contract::settings::{Context, HostPort, Node, Schema, Secret, Setting, Spanned, Typed};
+use wharf_contract::{Counts, settings};
 use wharf_stream::Frames;
 
 use crate::message::{LONGEST_LINE, Message};
@@ -181,14 +181,15 @@ pub struct Bridge<'a> {
 }
 
 impl Bridge<'_> {
-    /// Passes lines on until there is no connection any more; the stream has ended then.
-    pub async fn run(self) -> Infallible {
+    /// Passes lines on until there is no connection any more; the stream has ended then. What it leaves out is
+    /// counted as `retained`.
+    pub async fn run(self, counts: Counts) -> Infallible {
         let Self { broker, client, events, far } = self;
         let prefix = broker.settings.prefix.as_str();
         let (reader, writer) = split(far);
         // Side by side, so that one that waits for room does not hold the other up.
         let why = tokio::select! {
-            why = hear(prefix, events, writer) => why,
+            why = hear(prefix, events, writer, &counts) => why,
             why = say(prefix, &client, reader) => why,
         };
         *broker.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
@@ -198,8 +199,14 @@ impl Bridge<'_> {
 }
 
 /// What is published becomes lines.
-async fn hear(prefix: &str, mut events: mqtt::EventLoop, mut writer: WriteHalf<DuplexStream>) -> String {
-    let mut retained = 0_u64;
+async fn hear(
+    prefix: &str,
+    mut events: mqtt::EventLoop,
+    mut writer: WriteHalf<DuplexStream>,
+    counts: &Counts,
+) -> String {
+    let mut is_said = false;
+    counts.add("retained", 0);
     loop {
         let publish = match events.poll().await {
             Ok(mqtt::Event::Incoming(mqtt::Packet::Publish(publish))) => publish,
@@ -207,11 +214,11 @@ async fn hear(prefix: &str, mut events: mqtt::EventLoop, mut writer: WriteHalf<D
             Err(error) => return error.to_string(),
         };
         if publish.retain {
-            retained += 1;
-            if retained == 1 {
+            counts.add("retained", 1);
+            if !std::mem::replace(&mut is_said, true) {
                 info!(prefix, "the broker has retained messages; they are not taken for readings, as they may be old");
             }
-            debug!(prefix, retained, topic = %String::from_utf8_lossy(&publish.topic), "a retained message is left out");
+            debug!(prefix, topic = %String::from_utf8_lossy(&publish.topic), "a retained message is left out");
             continue;
         }
         if let Some(line) = line(prefix, &publish.topic, &publish.payload)

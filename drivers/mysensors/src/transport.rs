@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 
-use wharf_contract::DriverError;
+use wharf_contract::{Counts, DriverError};
 use wharf_stream::{Stream, TransportError};
 
 use crate::mqtt::{Bridge, Broker};
@@ -26,12 +26,12 @@ pub struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// The stream, and what is to run beside whoever talks over it.
-    pub fn apart(self) -> (Box<dyn Stream>, impl Future<Output = Infallible> + 'a) {
+    /// The stream, and what is to run beside whoever talks over it and counts there.
+    pub fn apart(self, counts: Counts) -> (Box<dyn Stream>, impl Future<Output = Infallible> + 'a) {
         let bridge = self.bridge;
         (self.stream, async move {
             match bridge {
-                Some(bridge) => bridge.run().await,
+                Some(bridge) => bridge.run(counts).await,
                 None => std::future::pending().await,
             }
         })

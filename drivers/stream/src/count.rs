@@ -1,28 +1,11 @@
-//! Counters that sessions share, and how often something may be complained of.
+//! How often something may be complained of.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// How long further complaints are only counted.
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts so many more.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// How many there were.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Lets the first of many complaints through, and then one a minute with how many there were.
 #[derive(Debug, Default)]

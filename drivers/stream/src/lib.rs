@@ -10,7 +10,7 @@ pub mod frames;
 pub mod serial;
 pub mod transport;
 
-pub use count::{Complaints, Counter};
+pub use count::Complaints;
 pub use frames::{Cut, Frames, Tally};
 pub use serial::{Flow, Frame, Parity, SerialPort};
 pub use transport::{Stream, Transport, TransportError};

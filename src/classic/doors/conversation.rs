@@ -22,6 +22,7 @@ use wharf_stream::Frames;
 use super::super::Way;
 use super::super::feed::Feed;
 use super::super::nodes::LIBRARY;
+use super::tally::Tally;
 use crate::seldom::Seldom;
 
 /// How long a controller may take to accept what waits for it.
@@ -48,6 +49,7 @@ pub enum End {
 /// One controller at a door.
 pub struct Conversation {
     name: Arc<str>,
+    tally: Arc<Tally>,
     lines: broadcast::Receiver<Arc<str>>,
     way: Way,
     asks: JoinSet<Option<Message>>,
@@ -56,9 +58,9 @@ pub struct Conversation {
 
 impl Conversation {
     /// With a controller of that name; `None` if there are no messages for doors.
-    pub fn new(name: Arc<str>, feed: &Feed, way: Way) -> Option<Self> {
+    pub fn new(name: Arc<str>, tally: Arc<Tally>, feed: &Feed, way: Way) -> Option<Self> {
         let lines = feed.lines()?;
-        Some(Self { name, lines, way, asks: JoinSet::new(), complaints: Seldom::default() })
+        Some(Self { name, tally, lines, way, asks: JoinSet::new(), complaints: Seldom::default() })
     }
 
     /// Talks until the controller goes, or the gateway stops.
@@ -68,11 +70,15 @@ impl Conversation {
         mut writer: impl AsyncWrite + Unpin,
         stop: CancellationToken,
     ) -> End {
+        let _attached = self.tally.attach();
         info!(controller = %self.name, "attached");
         let end = self.talk(&mut reader, &mut writer, &stop).await;
         match end {
             End::Gone => info!(controller = %self.name, "gone"),
-            End::Dropped => warn!(controller = %self.name, "dropped: it does not read what it is sent"),
+            End::Dropped => {
+                self.tally.dropped();
+                warn!(controller = %self.name, "dropped: it does not read what it is sent");
+            }
             End::Stopped => {}
         }
         end
@@ -86,7 +92,7 @@ impl Conversation {
     ) -> End {
         let (mut cut, mut chunk) = (Frames::lines(LONGEST_LINE), [0; 1024]);
         let ready = internal(types::READY, READY).to_line();
-        if let Err(end) = write(writer, ready.as_bytes()).await {
+        if let Err(end) = self.write(writer, &ready).await {
             return end;
         }
         loop {
@@ -101,6 +107,7 @@ impl Conversation {
                     Ok(0) | Err(_) => return End::Gone,
                     Ok(count) => {
                         let lines = cut.push(&chunk[..count]);
+                        self.tally.heard(lines.len());
                         lines.iter().filter_map(|line| self.take(line)).map(|message| message.to_line()).collect()
                     }
                 },
@@ -109,7 +116,7 @@ impl Conversation {
                     _ => continue,
                 },
             };
-            if let Err(end) = write(writer, said.as_bytes()).await {
+            if let Err(end) = self.write(writer, &said).await {
                 return end;
             }
         }
@@ -159,7 +166,19 @@ impl Conversation {
         None
     }
 
+    async fn write(&self, writer: &mut (impl AsyncWrite + Unpin), said: &str) -> Result<(), End> {
+        match timeout(TAKES, writer.write_all(said.as_bytes())).await {
+            Ok(Ok(())) => {
+                self.tally.said(said.lines().count());
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::Dropped),
+        }
+    }
+
     fn complain(&mut self, why: &str) {
+        self.tally.not_taken();
         if let Some(line) = self.complaints.note(1) {
             warn!(controller = %self.name, why, count = line.count, "a message was not taken");
         }
@@ -174,12 +193,4 @@ fn is_keep_alive(message: &Message) -> bool {
 /// What the gateway says of itself.
 fn internal(kind: u8, payload: &str) -> Message {
     Message { node: GATEWAY, child: SELF, command: Command::Internal, ack: false, kind, payload: payload.into() }
-}
-
-async fn write(writer: &mut (impl AsyncWrite + Unpin), said: &[u8]) -> Result<(), End> {
-    match timeout(TAKES, writer.write_all(said)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Gone),
-        Err(_) => Err(End::Dropped),
-    }
 }

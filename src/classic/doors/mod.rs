@@ -7,29 +7,39 @@
 
 mod conversation;
 mod pty;
+mod tally;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use wharf_contract::settings::Network;
 
 use super::Way;
 use super::feed::Feed;
-use crate::config::controllers::{Controllers, Peer};
+use crate::config::controllers::Controllers;
 use crate::seldom::Seldom;
 use conversation::{Conversation, End};
 use pty::Port;
+pub use tally::Tally;
 
 /// The most controllers that may be attached over TCP at a time; one more is sent away.
 const MOST: usize = 16;
 /// How many bytes may wait in the system for one controller, beside what waits in the feed.
 const WAITING: u32 = 64 << 10;
+/// How often a controller that says nothing is asked for a sign of life, by the system, and how many may be
+/// missing: one that has vanished must not count as being there for hours.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+const MISSING: u32 = 3;
+/// How long one may leave what it was sent without a confirmation, in ms.
+const UNCONFIRMED_MS: u32 = 60_000;
 /// How long to wait after an accept that failed, or when a pseudo terminal cannot be had.
 const REST: Duration = Duration::from_secs(1);
 
@@ -37,8 +47,9 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Doors {
     listeners: Vec<TcpListener>,
-    allow: Arc<[Peer]>,
+    allow: Arc<[Network]>,
     pty: Option<(Port, PathBuf)>,
+    tally: Arc<Tally>,
     feed: Feed,
     way: Way,
 }
@@ -65,18 +76,28 @@ impl Doors {
                 Some((port, path))
             }
         };
-        Ok(Self { listeners, allow: settings.allow.iter().copied().collect(), pty, feed, way })
+        Ok(Self { listeners, allow: settings.allow.iter().copied().collect(), pty, tally: Tally::new(), feed, way })
+    }
+
+    /// What is counted at them.
+    pub fn tally(&self) -> Arc<Tally> {
+        self.tally.clone()
     }
 
     /// Lets controllers in until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         for listener in self.listeners {
-            let hall = Hall { allow: self.allow.clone(), feed: self.feed.clone(), way: self.way.clone() };
+            let hall = Hall {
+                allow: self.allow.clone(),
+                tally: self.tally.clone(),
+                feed: self.feed.clone(),
+                way: self.way.clone(),
+            };
             tasks.spawn(hall.serve(listener, stop.clone()));
         }
         if let Some((port, path)) = self.pty {
-            tasks.spawn(serve_pty(port, path, self.feed, self.way, stop));
+            tasks.spawn(serve_pty(port, path, (self.tally, self.feed, self.way), stop));
         }
         while tasks.join_next().await.is_some() {}
     }
@@ -94,7 +115,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// One TCP port.
 struct Hall {
-    allow: Arc<[Peer]>,
+    allow: Arc<[Network]>,
+    tally: Arc<Tally>,
     feed: Feed,
     way: Way,
 }
@@ -109,8 +131,11 @@ impl Hall {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => match self.why_not(peer, controllers.len()) {
                         None => { controllers.spawn(self.attend(stream, peer, stop.clone())); }
-                        Some(why) => if let Some(line) = refusals.note(1) {
-                            warn!(%peer, why, refused = line.count, "a controller was sent away");
+                        Some(why) => {
+                            self.tally.refused();
+                            if let Some(line) = refusals.note(1) {
+                                warn!(%peer, why, refused = line.count, "a controller was sent away");
+                            }
                         }
                     },
                     Err(error) => {
@@ -125,11 +150,8 @@ impl Hall {
     }
 
     fn why_not(&self, peer: SocketAddr, attached: usize) -> Option<&'static str> {
-        let ip = match peer.ip() {
-            IpAddr::V6(ip) => ip.to_canonical(),
-            ip @ IpAddr::V4(_) => ip,
-        };
-        if !ip.is_loopback() && !self.allow.iter().any(|peer| peer.has(ip)) {
+        let ip = peer.ip().to_canonical();
+        if !ip.is_loopback() && !self.allow.iter().any(|network| network.contains(ip)) {
             return Some("its address is not in `allow`");
         }
         (attached >= MOST).then_some("there are too many already")
@@ -138,15 +160,14 @@ impl Hall {
     /// A controller's stay, from its coming to its going.
     fn attend(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
         let name: Arc<str> = format!("controller {peer}").into();
-        let (feed, way) = (self.feed.clone(), self.way.clone());
+        let (tally, feed, way) = (self.tally.clone(), self.feed.clone(), self.way.clone());
         async move {
-            // Lines are short and each is worth its own packet.
-            let _ = stream.set_nodelay(true);
-            // To Home Assistant's library a connection that was closed in order is one that it has closed
-            // itself, and it never comes back. One that breaks off, it makes anew.
-            let _ = stream.set_zero_linger();
+            // It can be talked to all the same.
+            if let Err(error) = prepare(&stream) {
+                warn!(controller = %name, %error, "its connection cannot be set up as it should");
+            }
             let (reader, writer) = stream.into_split();
-            let conversation = Conversation::new(name, &feed, way);
+            let conversation = Conversation::new(name, tally, &feed, way);
             if let Some(conversation) = conversation {
                 conversation.run(reader, writer, stop).await;
             }
@@ -154,15 +175,35 @@ impl Hall {
     }
 }
 
+/// Sets up a controller's connection.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    // Lines are short and each is worth its own packet.
+    stream.set_nodelay(true)?;
+    // To Home Assistant's library a connection that was closed in order is one that it has closed itself, and it
+    // never comes back. One that breaks off, it makes anew.
+    stream.set_zero_linger()?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SIGN_OF_LIFE)?;
+    sockopt::set_tcp_keepintvl(stream, SIGN_OF_LIFE)?;
+    sockopt::set_tcp_keepcnt(stream, MISSING)?;
+    sockopt::set_tcp_user_timeout(stream, UNCONFIRMED_MS)?;
+    Ok(())
+}
+
 /// One controller after the other, at a pseudo terminal.
-async fn serve_pty(mut port: Port, path: PathBuf, feed: Feed, way: Way, stop: CancellationToken) {
+async fn serve_pty(
+    mut port: Port,
+    path: PathBuf,
+    (tally, feed, way): (Arc<Tally>, Feed, Way),
+    stop: CancellationToken,
+) {
     let name: Arc<str> = format!("controller at {}", path.display()).into();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = port.attached() => {}
         }
-        let Some(conversation) = Conversation::new(name.clone(), &feed, way.clone()) else { return };
+        let Some(conversation) = Conversation::new(name.clone(), tally.clone(), &feed, way.clone()) else { return };
         if let Ok((reader, writer)) = port.ends() {
             let end = conversation.run(reader, writer, stop.clone()).await;
             if end == End::Stopped {
@@ -177,5 +218,23 @@ async fn serve_pty(mut port: Port, path: PathBuf, feed: Feed, way: Way, stop: Ca
                 () = tokio::time::sleep(REST) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_controller_that_has_vanished_is_noticed_within_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _controller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        prepare(&stream).unwrap();
+        // How the kernel goes about it cannot be seen without a network to pull the plug of; what it was told can.
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let (idle, between) = (sockopt::tcp_keepidle(&stream).unwrap(), sockopt::tcp_keepintvl(&stream).unwrap());
+        assert!(idle + between * sockopt::tcp_keepcnt(&stream).unwrap() <= Duration::from_secs(60));
+        assert!(sockopt::tcp_user_timeout(&stream).unwrap() <= 60_000);
     }
 }

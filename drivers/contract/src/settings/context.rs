@@ -249,6 +249,7 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 pub fn suggestion(word: &str, candidates: &[&str]) -> String {
     match suggest(word, candidates.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if candidates.is_empty() => "none is known here".to_owned(),
         None => format!("known here: {}", candidates.join(", ")),
     }
 }
@@ -261,6 +262,7 @@ mod tests {
     fn a_slip_of_the_fingers_is_recognised_and_a_strange_word_is_not() {
         let known = ["unit", "points", "profile"];
         assert_eq!(suggest("unti", known), Some("unit"));
+        assert_eq!(suggestion("tank", &[]), "none is known here");
         assert_eq!(suggest("Unit", known), Some("unit"));
         assert_eq!(suggest("point", known), Some("points"));
         assert_eq!(suggest("baud", known), None);

@@ -9,7 +9,7 @@ mod serial;
 mod transport;
 
 use wharf_contract::settings;
-use wharf_contract::settings::{Context, HostPort, Named, Node, OneOrMany, Period, Ranged, SerialPath};
+use wharf_contract::settings::{Context, HostPort, Named, Network, Node, OneOrMany, Period, Ranged, SerialPath};
 pub use wharf_contract::settings::{Names, RawNumber};
 
 pub use crate::value::layout::{Half, Order};
@@ -18,7 +18,7 @@ pub use address::Address;
 pub use point::{PointSettings, PointType};
 pub use requires::Requires;
 pub use serial::Rs485Settings;
-pub use transport::{Address as TcpAddress, Allowed, Connection, ListenAddress, TlsSettings};
+pub use transport::{Address as TcpAddress, Connection, ListenAddress, TlsSettings};
 
 /// A rhythm: 10 ms to a day.
 pub type Interval = Period<10, 86_400_000>;
@@ -51,7 +51,7 @@ settings! {
         /// newest connection counts.
         listen: Option<ListenAddress> = None,
         /// Who may dial in: addresses and networks. Needed where others than this machine could.
-        allow: Vec<Allowed> = Vec::new(),
+        allow: Vec<Network> = Vec::new(),
         /// The serial port of a bus, best by its lasting name under `/dev/serial/by-id`.
         serial: Option<SerialPath> = None,
         /// The speed of the serial port, 9600 if left out.

@@ -12,7 +12,7 @@ use wharf_contract::{setting_enum, settings};
 
 use super::{LinkSettings, serial};
 use crate::link::{Place, Transport, Way};
-use crate::wire::{Door, Network, TlsFiles};
+use crate::wire::{Door, TlsFiles};
 
 /// The most addresses of one device.
 const MOST_ADDRESSES: usize = 4;
@@ -110,23 +110,6 @@ impl Setting for ListenAddress {
     }
 }
 
-/// Who may dial in: an address, or a network such as `192.168.1.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed(Network);
-
-impl Setting for Allowed {
-    fn schema() -> Schema {
-        json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$" })
-    }
-
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let Some(Typed::Text(text)) = node.typed() else {
-            return cx.unexpected(node, "an address or a network such as 192.168.1.0/24");
-        };
-        Network::parse(text).map(Self).map_err(|why| cx.problem(node.span, why).help = None).ok()
-    }
-}
-
 impl LinkSettings {
     /// What the settings come to. Exactly one way is there once they are decoded.
     pub(crate) fn transport(&self) -> Transport {
@@ -137,7 +120,7 @@ impl LinkSettings {
         } else if let Some(path) = &self.serial {
             Way::Serial(serial::setup(path, self))
         } else if let Some(address) = self.listen {
-            Way::Listen(Arc::new(Door::new(address.0, self.allow.iter().map(|allowed| allowed.0).collect())))
+            Way::Listen(Arc::new(Door::new(address.0, self.allow.clone())))
         } else {
             let secure = self.tls.is_some();
             let addresses = self.tcp.iter().flat_map(|addresses| addresses.iter());

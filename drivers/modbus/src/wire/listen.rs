@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::debug;
+use wharf_contract::settings::Network;
 
 /// How long a device is waited for before someone is told that there is none.
 const WAIT: Duration = Duration::from_secs(10);
@@ -25,14 +26,6 @@ pub(crate) struct Door {
     /// Empty: everybody who reaches the address.
     allowed: Vec<Network>,
     listener: Mutex<Option<TcpListener>>,
-}
-
-/// An address, or all that begin alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network {
-    first: IpAddr,
-    /// How many bits count.
-    bits: u8,
 }
 
 impl Door {
@@ -114,61 +107,5 @@ impl Door {
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Door({})", self.address)
-    }
-}
-
-impl Network {
-    /// Reads `192.168.1.0/24`, or an address alone.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let first: IpAddr = address.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
-        let most = if first.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => most,
-            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or(format!("`{bits}` is not 0–{most}"))?,
-        };
-        Ok(Self { first, bits })
-    }
-
-    /// Whether the address is one of it.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        match (self.first, address.to_canonical()) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => {
-                (first.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.bits)
-            }
-            (IpAddr::V6(first), IpAddr::V6(address)) => {
-                (first.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.bits)
-            }
-            _ => false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn contains(network: &str, address: &str) -> bool {
-        Network::parse(network).unwrap().contains(address.parse().unwrap())
-    }
-
-    #[test]
-    fn a_network_is_all_addresses_that_begin_alike() {
-        assert!(contains("192.168.1.0/24", "192.168.1.77"));
-        assert!(!contains("192.168.1.0/24", "192.168.2.77"));
-        assert!(contains("10.1.2.3", "10.1.2.3") && !contains("10.1.2.3", "10.1.2.4"));
-        assert!(contains("0.0.0.0/0", "8.8.8.8") && !contains("0.0.0.0/0", "2001:db8::1"));
-        assert!(contains("10.0.0.0/8", "::ffff:10.9.9.9"));
-        assert!(contains("2001:db8::/32", "2001:db8:7::1") && !contains("2001:db8::/32", "2001:db9::1"));
-    }
-
-    #[test]
-    fn what_is_no_network_says_why() {
-        assert_eq!(Network::parse("meter.local").unwrap_err(), "`meter.local` is not an IP address");
-        assert_eq!(Network::parse("10.0.0.0/33").unwrap_err(), "`33` is not 0–32");
-        assert_eq!(Network::parse("10.0.0.0/").unwrap_err(), "`` is not 0–32");
     }
 }

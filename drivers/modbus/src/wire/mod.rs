@@ -36,7 +36,7 @@ mod udp;
 pub(crate) use dial::{Dialer, Opened};
 pub(crate) use fault::Fault;
 pub(crate) use limits::Limits;
-pub(crate) use listen::{Door, Network};
+pub(crate) use listen::Door;
 pub(crate) use port::Setup;
 pub use port::{Frame, Parity};
 pub(crate) use tls::TlsFiles;

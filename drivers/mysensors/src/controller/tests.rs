@@ -221,3 +221,34 @@ fn a_silent_node_is_asked_for_a_sign_of_life_and_a_sleeping_one_is_left_alone() 
     let again = bench.controller.until(&bench.registry, bench.now.clock).unwrap();
     assert_eq!(again - bench.now.clock, hour);
 }
+
+#[test]
+fn a_number_that_a_controller_upstream_gave_is_not_given_again_by_the_one_that_stands_in() {
+    let take_over = Some(SECOND * 600);
+    let mut bench = Bench::of(Rules { take_over, ..Rules::of(Role::Upstream) });
+    for line in ["255;255;3;0;4;1", "255;255;3;0;4;255", "255;255;3;0;4;x"] {
+        let given = Message::parse(line.as_bytes()).unwrap();
+        bench.controller.relayed(&given, &mut bench.registry, bench.now);
+    }
+    bench.controller.upstream(false, bench.now.clock);
+    bench.pass(SECOND * 600);
+    assert_eq!(bench.said("255;255;3;0;3;"), ["255;255;3;0;4;2"]);
+}
+
+#[test]
+fn a_token_that_comes_again_after_its_number_was_taken_up_is_of_another_node() {
+    let mut bench = Bench::local();
+    assert_eq!(bench.said("255;17;3;0;3;"), ["255;17;3;0;4;1"]);
+    assert_eq!(bench.said("255;17;3;0;3;"), ["255;17;3;0;4;1"], "the answer got lost");
+    bench.said("1;255;0;0;17;2.4.0");
+    assert_eq!(bench.said("255;17;3;0;3;"), ["255;17;3;0;4;2"]);
+    assert_eq!(bench.said("255;17;3;0;3;"), ["255;17;3;0;4;2"]);
+}
+
+#[test]
+fn a_clock_that_was_not_set_is_told_to_nobody() {
+    let mut bench = Bench::local();
+    bench.now.time = UNIX_EPOCH + SECOND * 40;
+    assert_eq!(bench.said("2;255;0;0;17;2.3.2"), [""; 0]);
+    assert_eq!(bench.said("2;255;3;0;1;"), [""; 0], "it asks again");
+}

@@ -204,6 +204,17 @@ impl Firmware {
         !self.waiting.is_empty()
     }
 
+    /// The link is lost. An answer that waits is too late when it is back: its node asks again, and one that
+    /// was to be asked to restart is asked when it is heard again.
+    pub fn lost(&mut self) {
+        for number in self.waiting.drain(..) {
+            let Some(node) = self.nodes.get_mut(&number) else { continue };
+            if node.answer.take().is_some_and(|answer| answer.command == Command::Internal) {
+                self.is_changed |= node.was_not_asked();
+            }
+        }
+    }
+
     /// What there is to tell since it was asked for last: the latest of each node.
     pub fn news(&mut self) -> Vec<News> {
         let news = self.nodes.iter_mut().filter_map(|(number, node)| node.news(*number));

@@ -117,6 +117,12 @@ impl Node {
         self.asks >= MOST_ASKED && self.has_restarted(wanted)
     }
 
+    /// What it was to be asked last was not said. Whether there is something new to keep.
+    pub fn was_not_asked(&mut self) -> bool {
+        (self.asks, self.asked_at) = (self.asks.saturating_sub(1), None);
+        self.asked.take().is_some()
+    }
+
     /// It presents itself, as it does when it has started. Whether that is new, and because it was asked.
     pub fn has_restarted(&mut self, wanted: Identity) -> bool {
         self.asks > 0 && self.asked.replace(wanted) != Some(wanted)

@@ -335,3 +335,27 @@ fn what_was_kept_and_is_damaged_is_refused_as_a_whole() {
     assert_eq!(firmware.text(), text);
     assert!(firmware.recall("").is_ok());
 }
+
+#[test]
+fn what_waits_when_the_link_is_lost_is_not_said_when_it_is_back() {
+    let mut firmware = given(1, recorded());
+    let mut hear = |line: &str| {
+        firmware.hear(&Message::parse(line.as_bytes()).unwrap(), Instant::now());
+        firmware.lost();
+        assert!(!firmware.has_answer() && firmware.next_answer().is_none(), "{line}");
+    };
+    hear(OTHER_VERSION);
+    hear("1;255;4;0;2;010001000700");
+    let mut firmware = given(1, recorded());
+    for _ in 0..20 {
+        hear_and_lose(&mut firmware);
+    }
+    assert_eq!(said(&mut firmware, "1;1;1;0;0;21.5").as_deref(), Some("1;255;3;0;13;"), "it never was asked");
+}
+
+/// A node says something, and the link is lost before it is answered.
+fn hear_and_lose(firmware: &mut Firmware) {
+    hear(firmware, "1;1;1;0;0;21.5");
+    assert!(firmware.has_answer());
+    firmware.lost();
+}

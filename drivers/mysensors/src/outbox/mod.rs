@@ -52,7 +52,7 @@ pub struct Rules {
     pub retries: u32,
 }
 
-/// What was counted since the gateway started.
+/// What was counted since somebody took it to tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages that were sent, each as often as it was.
@@ -73,22 +73,25 @@ pub struct Counts {
     pub differed: u64,
     /// Echoes that nobody waited for.
     pub unasked: u64,
+    /// Messages that were sent as often as may be, and that their node neither echoed nor answered.
+    pub given_up: u64,
 }
 
 impl Counts {
-    /// For people and programs that ask.
-    pub fn to_json(self) -> serde_json::Value {
-        serde_json::json!({
-            "sent": self.sent,
-            "repeated": self.repeated,
-            "held": self.held,
-            "superseded": self.superseded,
-            "expired": self.expired,
-            "refused": self.refused,
-            "confirmed": self.confirmed,
-            "differed": self.differed,
-            "unasked": self.unasked,
-        })
+    /// Each with the name it is counted under.
+    pub fn by_name(self) -> [(&'static str, u64); 10] {
+        [
+            ("sent", self.sent),
+            ("repeated", self.repeated),
+            ("held", self.held),
+            ("superseded", self.superseded),
+            ("expired", self.expired),
+            ("refused", self.refused),
+            ("confirmed", self.confirmed),
+            ("differing_echoes", self.differed),
+            ("unasked_echoes", self.unasked),
+            ("given_up", self.given_up),
+        ]
     }
 }
 
@@ -163,9 +166,9 @@ impl Outbox {
         std::mem::take(&mut self.changed)
     }
 
-    /// What was counted.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    /// What was counted since this was asked.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     /// Takes an order. It is sent with the next, kept until its node wakes, or refused at once.
@@ -221,9 +224,20 @@ impl Outbox {
                     self.requests.pop_front();
                 }
                 self.requests.push_back((Address::of(message), now + REQUEST_OPEN));
+                self.bring(message);
             }
             _ => {}
         }
+    }
+
+    /// Whether a node was seen to sleep, whatever the site file says of it.
+    pub fn was_seen_asleep(&self, node: u8) -> bool {
+        self.sleep.was_seen_asleep(node)
+    }
+
+    /// Whether a value for the place of this one is to be sent right now.
+    pub fn is_about_to_set(&self, message: &Message) -> bool {
+        self.ready.iter().any(|order| order.sets() == Some(Address::of(message)))
     }
 
     /// What is to be sent at `now`, if anything is. [`left`](Self::left) says that it was sent.
@@ -263,11 +277,9 @@ impl Outbox {
     pub fn lost(&mut self, now: Instant) {
         self.sleep.close();
         self.requests.clear();
-        for order in self.leaving.take().into_iter().chain(self.sent.drain()) {
-            if self.sleep.sleeps(order.message.node) && self.may_repeat(&order, now) {
-                self.hold_first(order);
-            }
-        }
+        let mut again: Vec<_> = self.sent.drain().into_iter().chain(self.leaving.take()).collect();
+        again.retain(|order| self.sleep.sleeps(order.message.node) && self.may_repeat(order, now));
+        self.hold_first(again);
         for order in self.ready.drain(..) {
             order.give_up("the link was lost before it could be sent");
         }
@@ -320,6 +332,16 @@ impl Outbox {
         self.let_go(address.node, 1);
     }
 
+    /// A node asks for a value: if a new one waits for it to wake, that is the answer.
+    fn bring(&mut self, request: &Message) {
+        let (address, has_room) = (Some(Address::of(request)), !self.is_full());
+        let goes = |order: &Order| order.sets() == address && (has_room || order.awaited == Awaited::Nothing);
+        let Some(queue) = self.held.get_mut(&request.node) else { return };
+        let Some(order) = queue.iter().position(goes).and_then(|place| queue.remove(place)) else { return };
+        self.let_go(request.node, 1);
+        self.ready.push_back(order);
+    }
+
     fn answer_requests(&mut self, message: &Message) {
         self.sent.reading(message);
         let Some(queue) = self.held.get_mut(&message.node) else { return };
@@ -362,18 +384,21 @@ impl Outbox {
 
     /// Sees to everything whose time is over: what may be repeated is, and the rest is answered.
     pub fn expire(&mut self, now: Instant) {
+        let mut again = Vec::new();
         for order in self.sent.overdue(now) {
             if !self.may_repeat(&order, now) {
+                self.counts.given_up += 1;
                 order.unanswered();
                 continue;
             }
             self.counts.repeated += 1;
             if self.sleep.sleeps(order.message.node) {
-                self.hold_first(order);
+                again.push(order);
             } else {
                 self.ready.push_back(order);
             }
         }
+        self.hold_first(again);
         if self.held_until.is_none_or(|until| now < until) {
             return;
         }
@@ -409,9 +434,12 @@ impl Outbox {
         self.held.entry(order.message.node).or_default().push_back(order);
     }
 
-    fn hold_first(&mut self, order: Order) {
-        self.note_held(&order);
-        self.held.entry(order.message.node).or_default().push_front(order);
+    /// These wait again, in their order and before what waits already.
+    fn hold_first(&mut self, again: Vec<Order>) {
+        for order in again.into_iter().rev() {
+            self.note_held(&order);
+            self.held.entry(order.message.node).or_default().push_front(order);
+        }
     }
 
     fn note_held(&mut self, order: &Order) {

@@ -70,6 +70,11 @@ impl Sleep {
         self.nodes.get(&node).is_some_and(|node| node.told.unwrap_or(node.found))
     }
 
+    /// Whether a node was seen to sleep, whatever the site file says of it.
+    pub fn was_seen_asleep(&self, node: u8) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.found)
+    }
+
     /// A node is asked for a heartbeat; 255 asks all.
     pub fn heartbeat_asked(&mut self, node: u8, now: Instant) {
         match node {
@@ -89,6 +94,7 @@ impl Sleep {
             }
             (Command::Internal, types::PRE_SLEEP) => {
                 let window = message.payload.trim().parse().map_or(USUAL_WINDOW, Duration::from_millis);
+                self.node(message.node).found = true;
                 self.open(message.node, window.min(LONGEST_WINDOW), now);
             }
             (Command::Internal, types::POST_SLEEP) => self.node(message.node).found = true,
@@ -98,7 +104,9 @@ impl Sleep {
                 let asked = asked_all || node.asked.take().is_some_and(|until| now < until);
                 // One that was told to sleep may not have said which library it has.
                 let wakes = node.old.unwrap_or(node.told == Some(true));
+                let is_seen = node.old.is_some();
                 if wakes && !asked {
+                    self.node(message.node).found |= is_seen;
                     self.open(message.node, USUAL_WINDOW, now);
                 }
             }
@@ -131,9 +139,7 @@ impl Sleep {
     }
 
     fn open(&mut self, node: u8, window: Duration, now: Instant) {
-        let known = self.node(node);
-        known.found = true;
-        if known.told == Some(false) {
+        if self.node(node).told == Some(false) {
             return;
         }
         self.windows.retain(|window| window.node != node && now < window.until);
@@ -204,6 +210,16 @@ mod tests {
         sleep.tell(7, false);
         hear(&mut sleep, "7;255;3;0;32;500", now + USUAL_WINDOW);
         assert!(!sleep.sleeps(7) && !listens(&mut sleep, now + USUAL_WINDOW));
+    }
+
+    #[test]
+    fn what_the_site_file_says_of_a_node_is_nothing_that_was_seen_of_it() {
+        let (mut sleep, now) = (Sleep::default(), Instant::now());
+        sleep.tell(7, true);
+        hear(&mut sleep, "7;255;3;0;22;1", now);
+        assert!(listens(&mut sleep, now) && !sleep.was_seen_asleep(7), "its library is not known");
+        hear(&mut sleep, "7;255;3;0;32;500", now);
+        assert!(sleep.was_seen_asleep(7));
     }
 
     #[test]

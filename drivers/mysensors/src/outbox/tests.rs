@@ -115,7 +115,7 @@ async fn echoes_find_their_orders_in_any_order() {
         (answer(one).await, answer(two).await, answer(other).await),
         (confirmed(1.0), confirmed(2.0), confirmed(3.0))
     );
-    assert_eq!(bench.outbox.counts().confirmed, 3);
+    assert_eq!(bench.outbox.counts.confirmed, 3);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn an_echo_that_says_something_else_means_that_the_node_holds_that() {
         answer(told).await,
         Err(CommandError::NotHeld { written: Value::Float(1.0), observed: Value::Float(9.0) })
     );
-    assert_eq!((bench.outbox.counts().differed, bench.outbox.counts().unasked), (1, 1));
+    assert_eq!((bench.outbox.counts.differed, bench.outbox.counts.unasked), (1, 1));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_set_whose_echo_stays_away_is_sent_again_at_intervals_and_not_for_ever
     assert_eq!(bench.sends_within(SECOND * 60), [(0, line.clone()), (2000, line.clone()), (4000, line)]);
     let why = "the write was sent 3 times and not echoed in time";
     assert_eq!(answer(told).await, Err(CommandError::NoAnswer(why.into())));
-    assert_eq!((bench.outbox.counts().sent, bench.outbox.counts().repeated), (3, 2));
+    assert_eq!((bench.outbox.counts.sent, bench.outbox.counts.repeated), (3, 2));
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_late_second_echo_is_not_taken_for_that_of_a_later_value() {
     bench.hears("2;4;1;1;0;1");
     bench.hears("2;4;1;1;0;2");
     assert_eq!(answer(later).await, confirmed(2.0));
-    assert_eq!((bench.outbox.counts().unasked, bench.outbox.counts().differed), (1, 0));
+    assert_eq!((bench.outbox.counts.unasked, bench.outbox.counts.differed), (1, 0));
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn of_several_values_for_a_sleeper_the_latest_is_sent() {
     let sent: Vec<_> = bench.sends_within(SECOND).into_iter().map(|(_, line)| line).collect();
     assert_eq!(sent, ["7;1;1;0;1;50", "7;1;1;0;0;2"]);
     assert_eq!(answer(later).await, held(2.0));
-    assert_eq!(bench.outbox.counts().superseded, 1);
+    assert_eq!(bench.outbox.counts.superseded, 1);
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_sleeper_that_does_not_wake_in_time_is_told_of() {
     assert_eq!(answer(told).await, Err(CommandError::NotSent(why.into())));
     bench.hears("7;255;3;0;32;500");
     assert_eq!(bench.sends(), Vec::<String>::new());
-    assert_eq!((bench.outbox.counts().expired, bench.outbox.depth(7)), (1, 0));
+    assert_eq!((bench.outbox.counts.expired, bench.outbox.depth(7)), (1, 0));
 }
 
 #[tokio::test]
@@ -317,7 +317,7 @@ async fn the_queues_of_sleepers_are_bounded_one_by_one_and_together() {
         }
     }
     assert_eq!(bench.outbox.depths().map(|(_, depth)| depth).sum::<usize>(), MOST_HELD);
-    assert_eq!(bench.outbox.counts().refused, 40 * MOST_PER_NODE as u64 - MOST_HELD as u64);
+    assert_eq!(bench.outbox.counts.refused, 40 * MOST_PER_NODE as u64 - MOST_HELD as u64);
     assert_eq!(bench.outbox.depth(1), MOST_PER_NODE);
     let one_more = bench.tells("1;99;1;0;0;1");
     assert!(matches!(answer(one_more).await, Err(CommandError::Refused(_))));
@@ -356,4 +356,40 @@ async fn a_gateway_that_stops_answers_everything_and_takes_nothing_more() {
     let late = bench.tells("2;1;1;0;0;1");
     assert!(matches!(answer(late).await, Err(CommandError::NotSent(_))));
     assert_eq!((bench.outbox.depth(7), bench.outbox.until()), (0, None));
+}
+
+#[tokio::test]
+async fn what_is_sent_again_to_a_sleeper_goes_in_its_order_also_after_the_link_was_lost() {
+    for is_lost in [false, true] {
+        let mut bench = Bench::with_sleeper();
+        let lines = ["7;1;1;1;0;1", "7;2;1;1;0;2", "7;3;1;1;0;3"];
+        let _answers: Vec<_> = lines.map(|line| bench.tells_surely(line)).into();
+        for _ in 0..2 {
+            bench.hears("7;255;3;0;32;500");
+            let sent: Vec<_> = bench.sends_within(SECOND).into_iter().map(|(_, line)| line).collect();
+            assert_eq!(sent, lines, "{is_lost}");
+            if is_lost {
+                bench.outbox.lost(bench.now);
+            } else {
+                bench.now += SECOND * 60;
+                assert_eq!(bench.sends(), [""; 0]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_waits_is_sent_as_soon_as_its_sleeper_asks_for_it() {
+    let mut bench = Bench::with_sleeper();
+    let _other = bench.tells("7;1;1;0;0;1");
+    let told = bench.tells("7;2;1;0;0;2");
+    assert_eq!(bench.sends(), [""; 0]);
+    bench.hears("7;2;2;0;0;");
+    assert!(bench.outbox.is_about_to_set(&Message::parse(b"7;2;1;0;0;9").unwrap()));
+    assert!(!bench.outbox.is_about_to_set(&Message::parse(b"7;1;1;0;0;9").unwrap()), "it waits");
+    assert_eq!(bench.sends(), ["7;2;1;0;0;2"]);
+    assert_eq!(answer(told).await, held(2.0));
+    assert_eq!(bench.outbox.depth(7), 1);
+    let _answer = bench.tells("7;2;1;0;0;3");
+    assert_eq!(bench.sends(), ["7;2;1;0;0;3"], "a controller upstream answers too, and knows best");
 }

@@ -52,6 +52,7 @@ impl Registry {
     pub fn shown(&self, device: impl Fn(u8) -> String, waiting: impl Fn(u8) -> usize) -> Vec<Json> {
         let shown = |(number, node): (u8, &NodeRecord)| {
             let mut shown = node_json(number, node, false);
+            shown["sleeping"] = self.sleeps(number).into();
             shown["device"] = device(number).into();
             shown["waiting"] = waiting(number).into();
             shown

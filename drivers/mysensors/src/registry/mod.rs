@@ -71,7 +71,7 @@ pub struct NodeRecord {
     pub parent: Option<u8>,
     /// When it was heard last; `None` if never.
     pub last_seen: Option<SystemTime>,
-    /// Whether it sleeps between its messages.
+    /// Whether it was seen to sleep between its messages.
     pub sleeps: bool,
     /// When its number was given to it here.
     pub given: Option<SystemTime>,
@@ -101,6 +101,8 @@ pub struct Registry {
     /// Numbers that are never given away, for the site file names their nodes; and the names of the points
     /// it declares there.
     reserved: BTreeMap<u8, BTreeSet<String>>,
+    /// Which nodes sleep and which do not, by the site file.
+    told: BTreeMap<u8, bool>,
     /// Names of devices that are others'.
     taken: BTreeSet<String>,
     name_source: NameSource,
@@ -127,6 +129,13 @@ impl Registry {
         self
     }
 
+    /// The same, knowing what the site file says of the sleep of nodes.
+    #[must_use]
+    pub fn telling(mut self, told: impl IntoIterator<Item = (u8, bool)>) -> Self {
+        self.told.extend(told);
+        self
+    }
+
     /// The nodes that are known, by number.
     pub fn nodes(&self) -> impl Iterator<Item = (u8, &NodeRecord)> {
         self.nodes.iter().map(|(number, node)| (*number, node))
@@ -144,7 +153,7 @@ impl Registry {
 
     /// Whether the node sleeps, so that it hears what it is told only for a moment after it spoke.
     pub fn sleeps(&self, node: u8) -> bool {
-        self.node(node).is_some_and(|node| node.sleeps)
+        self.told.get(&node).copied().unwrap_or_else(|| self.node(node).is_some_and(|node| node.sleeps))
     }
 
     /// Whether the node has said what it is.
@@ -219,10 +228,24 @@ impl Registry {
         sleeps(node)
     }
 
-    /// Takes note of a value that was written to a node: it is what the node is told when it asks.
-    pub fn wrote(&mut self, node: u8, child: u8, kind: u8, payload: &str) {
+    /// Takes note of a value that was written to a node: it is what the node is told when it asks. A value
+    /// for everybody makes no node of everybody.
+    pub fn wrote(&mut self, node: u8, child: u8, kind: u8, payload: &str) -> Change {
+        if node != SELF {
+            self.revision += 1;
+            self.keep_value(node, child, kind, payload);
+        }
+        Change::Whenever
+    }
+
+    /// Takes note of a number that another controller has given away: nobody else gets it.
+    pub fn given_by_another(&mut self, number: u8, at: SystemTime) -> Change {
+        if matches!(number, GATEWAY | SELF) || self.nodes.contains_key(&number) {
+            return Change::Whenever;
+        }
         self.revision += 1;
-        self.keep_value(node, child, kind, payload);
+        self.nodes.insert(number, NodeRecord { given: Some(at), ..NodeRecord::default() });
+        Change::Soon
     }
 
     /// The lowest number that nobody has, from now on the one of a node that asked for one; `None` if

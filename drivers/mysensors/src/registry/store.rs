@@ -25,6 +25,8 @@ const SOON: Duration = Duration::from_secs(3);
 const WHENEVER: Duration = Duration::from_secs(600);
 /// How long after a failed write it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long after one write a link that is lost causes no other, for the sake of the card.
+const SPARING: Duration = Duration::from_secs(60);
 /// How long a session that has ended waits for the disk. A stopping gateway gives its drivers little more.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ pub struct Store {
     keeper: Option<Keeper>,
     /// Since when something waits to be written, and how soon it should be.
     due: Mutex<Option<Instant>>,
+    /// When the file was written last.
+    written: Mutex<Option<Instant>>,
     bell: Notify,
     stored: watch::Sender<u64>,
 }
@@ -46,6 +50,7 @@ impl Store {
             registry: Mutex::new(registry),
             keeper: None,
             due: Mutex::default(),
+            written: Mutex::default(),
             bell: Notify::new(),
             stored: watch::Sender::new(0),
         }
@@ -120,18 +125,19 @@ impl Store {
         }
     }
 
-    /// Writes what waits, at the end of a session, or waits for the write that the session has begun.
-    pub async fn keep_last(&self, link: &LinkId) {
-        let is_due = self.due().is_some();
-        let last = async {
-            match &self.keeper {
-                _ if is_due => self.keep(link).await,
-                // What comes of it is told when it is written the next time.
-                Some(keeper) => drop(keeper.keep(|| self.registry().to_file()).await),
-                None => {}
-            }
-        };
-        if timeout(LAST_WRITE, last).await.is_err() {
+    /// Writes what waits, at the end of a session: all of it when the gateway stops, but what changes all the
+    /// time not at every loss of a link that comes and goes.
+    pub async fn keep_last(&self, link: &LinkId, is_stop: bool) {
+        let now = Instant::now();
+        // What waits and is not due was being written when the session ended.
+        let is_soon = self.due().is_none_or(|due| due <= now + SOON);
+        let is_rare = self.written().is_none_or(|at| now.duration_since(at) >= SPARING);
+        let is_news = self.registry().revision() != *self.stored.borrow();
+        if !is_news || !(is_stop || is_soon || is_rare) {
+            return;
+        }
+        if timeout(LAST_WRITE, self.keep(link)).await.is_err() {
+            self.due_in(AGAIN);
             warn!(%link, waited = ?LAST_WRITE, "the disk does not take what is known of the nodes; it is not waited for any longer");
         }
     }
@@ -147,6 +153,7 @@ impl Store {
         };
         match keeper.replace(text).await {
             Ok(()) => {
+                *self.written() = Some(Instant::now());
                 self.stored.send_if_modified(|stored| std::mem::replace(stored, revision) != revision);
             }
             Err(error) => {
@@ -163,6 +170,10 @@ impl Store {
             *due = Some(wanted);
             self.bell.notify_one();
         }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn due(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -226,6 +237,53 @@ mod tests {
         }
         std::fs::remove_file(folder.path().join("mysensors")).unwrap();
         tokio::select! { () = store.stored(revision) => {}, never = store.keep_up(&link) => match never {} }
+    }
+
+    /// The value of node 2 as it stands in the file.
+    fn stored_value(folder: &std::path::Path) -> Option<String> {
+        let text = wharf_contract::small_file::look(&folder.join("mysensors").join("garden.nodes"), LARGEST).unwrap();
+        let mut registry = Registry::new("garden", NameSource::Numbers);
+        registry.recall(&text).unwrap();
+        registry.value(2, 1, 0).map(str::to_owned)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_is_lost_again_and_again_does_not_wear_the_card_and_a_stop_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, link) = (store(folder.path()), LinkId::from("garden"));
+        let session = async |value: &str, change, is_stop| {
+            store.registry().wrote(2, 1, 0, value);
+            store.note(change);
+            store.keep_last(&link, is_stop).await;
+            stored_value(folder.path())
+        };
+        assert_eq!(session("1", Change::Whenever, false).await.as_deref(), Some("1"));
+        assert_eq!(session("2", Change::Whenever, false).await.as_deref(), Some("1"), "it was written just now");
+        assert_eq!(session("3", Change::Soon, false).await.as_deref(), Some("3"), "it is said once");
+        tokio::time::sleep(SPARING).await;
+        assert_eq!(session("4", Change::Whenever, false).await.as_deref(), Some("4"));
+        assert_eq!(session("5", Change::Whenever, true).await.as_deref(), Some("5"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_for_a_disk_that_hangs_is_written_when_it_is_back_although_its_session_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, link) = (store(folder.path()), LinkId::from("garden"));
+        // Opening it hangs until somebody reads it.
+        let hangs = folder.path().join("mysensors").join("garden.nodes.new");
+        std::fs::create_dir(folder.path().join("mysensors")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&hangs).status().unwrap().success());
+        for value in ["1", "2"] {
+            store.registry().wrote(2, 1, 0, value);
+            store.note(Change::Soon);
+            let begun = store.keep(&link);
+            tokio::select! { biased; () = begun => panic!("the disk hangs"), () = std::future::ready(()) => {} }
+        }
+        let mut reader = std::fs::File::open(&hangs).unwrap();
+        std::fs::remove_file(&hangs).unwrap();
+        std::io::Read::read_to_string(&mut reader, &mut String::new()).unwrap();
+        store.keep_last(&link, false).await;
+        assert_eq!(stored_value(folder.path()).as_deref(), Some("2"));
     }
 
     #[tokio::test]

@@ -135,3 +135,29 @@ fn versions_are_read_as_far_as_they_matter() {
     check("next", None);
     check("", None);
 }
+
+#[test]
+fn what_is_written_to_everybody_makes_no_node_of_everybody() {
+    let mut registry = Registry::new("garden", NameSource::Numbers);
+    for node in [255, 9] {
+        registry.wrote(node, 1, 2, "1");
+    }
+    assert_eq!(registry.nodes().map(|(number, _)| number).collect::<Vec<_>>(), [9], "it may be asleep since long");
+    assert_eq!(registry.value(9, 1, 2), Some("1"));
+}
+
+#[test]
+fn what_the_site_file_says_of_sleep_counts_as_long_as_it_says_so_and_is_not_remembered() {
+    let awake = heard(&["2;255;0;0;17;2.3.2"]);
+    let asleep = heard(SOIL);
+    for (heard, told) in [(awake, true), (asleep, false)] {
+        let found = heard.sleeps(2);
+        let text = heard.to_file();
+        let mut registry = Registry::new("garden", NameSource::Numbers).telling([(2, told)]);
+        registry.recall(&text).unwrap();
+        assert_eq!((registry.sleeps(2), registry.shown(|_| String::new(), |_| 0)[0]["sleeping"] == true), (told, told));
+        let mut untold = Registry::new("garden", NameSource::Numbers);
+        untold.recall(&registry.to_file()).unwrap();
+        assert_eq!(untold.sleeps(2), found);
+    }
+}

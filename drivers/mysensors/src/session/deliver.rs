@@ -29,7 +29,8 @@ impl Session<'_> {
             self.link.outbox().left(Instant::now());
             if message.command == message::Command::Set {
                 let (node, child, kind) = (message.node, message.child, message.kind);
-                self.link.store.registry().wrote(node, child, kind, &message.payload);
+                let change = self.link.store.registry().wrote(node, child, kind, &message.payload);
+                self.link.store.note(change);
             }
         }
         self.note_depths();

@@ -8,7 +8,7 @@ use wharf_contract::{Event, Port};
 
 use super::Session;
 use crate::controller::{Now, Step};
-use crate::message::Message;
+use crate::message::{Command, Message};
 use crate::reading;
 
 /// How many answers may wait for the disk. The nodes ask again.
@@ -29,7 +29,7 @@ impl Session<'_> {
             }
             let was_known = registry.node(message.node).is_some();
             self.link.store.note(registry.hear(message, taken_at));
-            if self.link.outbox().sleeps(message.node) {
+            if self.link.outbox().was_seen_asleep(message.node) {
                 self.link.store.note(registry.found_asleep(message.node));
             }
             controller.hear(message, was_known, &mut registry, now)
@@ -41,7 +41,7 @@ impl Session<'_> {
     pub(super) fn govern_relayed(&self, message: &Message) {
         let now = Now { clock: Instant::now(), time: SystemTime::now() };
         let (mut registry, mut controller) = (self.link.store.registry(), self.link.controller());
-        controller.relayed(message, &mut registry, now);
+        self.link.store.note(controller.relayed(message, &mut registry, now));
     }
 
     /// Opens the network for new nodes, or closes it.
@@ -85,6 +85,9 @@ impl Session<'_> {
     async fn take_steps(&mut self, steps: Vec<Step>, at: SystemTime, port: &Port) {
         for step in steps {
             match step {
+                // What was written to the node since is sent to it with the next, and is the answer.
+                Step::Say(message)
+                    if message.command == Command::Set && self.link.outbox().is_about_to_set(&message) => {}
                 Step::Say(message) => self.say.push(message),
                 Step::SayWhenStored(message) => {
                     if self.held.len() >= MOST_HELD {

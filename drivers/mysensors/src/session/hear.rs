@@ -21,7 +21,7 @@ impl Session<'_> {
         self.link.outbox().hear(message, now);
         if message.ack {
             // It confirms a command and is never a reading: the node only repeats what it was told.
-            self.link.counters.echoes.add(1);
+            port.counts().add("echoes", 1);
             return;
         }
         self.govern(message, taken_at, port).await;
@@ -44,7 +44,7 @@ impl Session<'_> {
         let (link, payload) = (port.link(), message.payload.as_str());
         match message.kind {
             types::LOG => {
-                self.link.counters.logs.add(1);
+                port.counts().add("logs", 1);
                 debug!(%link, node = message.node, payload, "gateway log");
             }
             types::READY => info!(%link, payload, "gateway ready"),

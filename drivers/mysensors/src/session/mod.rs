@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 use wharf_contract::{DeviceId, DriverError, Event, Health, Port};
-use wharf_stream::{Frames, Stream};
+use wharf_stream::{Complaints, Frames, Stream};
 
 use crate::controller::Controller;
 use crate::firmware::{self, News};
@@ -30,7 +30,6 @@ use crate::nodes::{Address, Nodes};
 use crate::outbox::Outbox;
 use crate::pulse::{Pulse, Silence};
 use crate::registry::store::Store;
-use crate::stats::{Complaints, Counters};
 use crate::transport::Transport;
 use crate::types;
 use deliver::Depths;
@@ -38,6 +37,11 @@ use deliver::Depths;
 /// How long the line may take to accept a message. At 9600 baud the longest takes a tenth of a
 /// second.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is counted of what is heard: complete lines, those among them that made no sense, what was thrown
+/// away as it was longer than any line, log messages of the gateway, and echoes. What is counted of what is
+/// said, see [`outbox::Counts`](crate::outbox::Counts).
+const COUNTED: [&str; 5] = ["lines", "bad_lines", "too_long", "logs", "echoes"];
 
 /// What outlives a session.
 #[derive(Debug)]
@@ -52,8 +56,6 @@ pub struct Link {
     pub relays: bool,
     /// What is on its way to the nodes.
     pub outbox: Mutex<Outbox>,
-    /// What was counted.
-    pub counters: Counters,
     /// The firmware its nodes get.
     pub firmware: firmware::store::Store,
     /// What is known of the network, and its file.
@@ -72,6 +74,22 @@ impl Link {
     /// if both are.
     pub fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is no session any more. What may not be said later, or not by the next, is given up.
+    pub fn lost(&self) {
+        self.outbox().lost(Instant::now());
+        self.firmware.firmware().lost();
+    }
+
+    /// Tells what was counted of what is on its way to the nodes.
+    fn tell_counts(&self, port: &Port) {
+        let counts = self.outbox().take_counts();
+        counts
+            .by_name()
+            .into_iter()
+            .filter(|(_, more)| *more > 0)
+            .for_each(|(what, more)| port.counts().add(what, more));
     }
 
     /// What is known of the network, for people and programs that ask.
@@ -105,6 +123,7 @@ impl Link {
 /// `Lost`, with what happened to the link.
 pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Result<(), DriverError> {
     link.nodes.named().into_iter().for_each(|device| drop(port.expect(device)));
+    COUNTED.iter().for_each(|what| port.counts().add(what, 0));
     let (mut reader, writer) = split(stream);
     let mut session = Session {
         link,
@@ -124,9 +143,10 @@ pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Resul
     let seen = std::mem::take(&mut session.seen);
     // The stream is closed and what was sent is given up first: whoever asked learns at once.
     drop((session, reader));
-    link.outbox().lost(Instant::now());
+    link.lost();
+    link.tell_counts(port);
     tell_gone(seen, ended.as_ref().err(), port).await;
-    debug!(link = %port.link(), stats = ?link.counters.snapshot(), "session ended");
+    debug!(link = %port.link(), counted = ?port.counts().read(), "session ended");
     ended
 }
 
@@ -169,6 +189,7 @@ impl Session<'_> {
         loop {
             let wake = self.wake();
             let held = self.held.front().map(|(revision, _)| *revision);
+            self.link.tell_counts(port);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 received = reader.read(&mut chunk) => match received {
@@ -221,18 +242,18 @@ impl Session<'_> {
         let too_long = self.lines.tally().too_long - self.too_long;
         if too_long > 0 {
             self.too_long += too_long;
-            self.link.counters.too_long.add(too_long);
+            port.counts().add("too_long", too_long);
             self.complain("a line was too long", port);
         }
         for line in lines {
-            self.link.counters.lines.add(1);
+            port.counts().add("lines", 1);
             match Message::parse(&line) {
                 Ok(message) => {
                     self.hear(&message, taken_at, port).await;
                     self.say_all().await?;
                 }
                 Err(error) => {
-                    self.link.counters.bad_lines.add(1);
+                    port.counts().add("bad_lines", 1);
                     self.complain(&error.to_string(), port);
                 }
             }
