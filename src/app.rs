@@ -134,8 +134,6 @@ pub async fn start_with(
 ) -> anyhow::Result<Running> {
     let topics = Topics::new(site.gateway.as_str());
     info!(gateway = topics.gateway(), version = env!("CARGO_PKG_VERSION"), "wharf starts: {}", site.summary());
-    // With many points they are most of what is in memory by now.
-    site.forget_links();
 
     let started = Instant::now();
     // First of all: what follows belongs to one gateway alone.
@@ -156,6 +154,9 @@ pub async fn start_with(
     for (name, queue) in &queues {
         uplinks.push(uplinks::make(&site, name, queue, &topics, &asks, &clock)?);
     }
+    // With many points they are most of what is in memory by now. Whether there are networks for controllers was
+    // looked at before.
+    site.forget_links();
     let doors = match &site.controllers {
         Some(settings) => Some(Doors::open(settings, feed.clone(), way).await?),
         None => None,

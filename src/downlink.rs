@@ -24,12 +24,12 @@ mod relay;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value as Json;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -88,18 +88,33 @@ impl std::fmt::Display for Source {
 
 /// Someone who waits for one answer, and gets it as it is published.
 #[derive(Clone)]
-pub struct Asker(mpsc::Sender<Json>);
+pub struct Asker {
+    answer: mpsc::Sender<Json>,
+    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+}
 
 impl Asker {
     /// An asker, and where its answer will be. It gets nothing if the gateway stops first.
     pub fn new() -> (Self, mpsc::Receiver<Json>) {
-        let (asker, answer) = mpsc::channel(1);
-        (Self(asker), answer)
+        let (answer, answered) = mpsc::channel(1);
+        (Self { answer, place: Arc::default() }, answered)
+    }
+
+    /// The same, of one who asks several things at a time and no more than it has places for. This one is
+    /// free again when the answer is given, or the command waits for a device that sleeps: such a one has
+    /// a place of its own here.
+    #[must_use]
+    pub fn at(self, place: OwnedSemaphorePermit) -> Self {
+        Self { place: Arc::new(Mutex::new(Some(place))), ..self }
     }
 
     fn answer(&self, outcome: Json) {
         // Who has gone away meanwhile can read it on the answer topic.
-        let _ = self.0.try_send(outcome);
+        let _ = self.answer.try_send(outcome);
+    }
+
+    fn is_held(&self) {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -111,7 +126,7 @@ impl std::fmt::Debug for Asker {
 
 impl PartialEq for Asker {
     fn eq(&self, other: &Self) -> bool {
-        self.0.same_channel(&other.0)
+        self.answer.same_channel(&other.answer)
     }
 }
 
@@ -269,6 +284,9 @@ impl Downlink {
         }
         let (north, journal) = (self.north.clone(), self.journal.clone());
         let tasks = if held { &mut work.held } else { &mut work.under_way };
+        if held && let Source::Controller(_, asker) = &reply.source {
+            asker.is_held();
+        }
         tasks.spawn(async move {
             let answers = join_all(answers).await;
             let outcome = match answers.as_slice() {

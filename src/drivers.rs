@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wharf_contract::{Driver, LinkId};
 
 use crate::config::Site;
+use crate::config::rules::Presents;
 use crate::mapping::LinkFacts;
 
 /// Builds one driver per link of the site. Nothing is touched yet: that begins when it runs. What a
@@ -33,7 +34,7 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
     }
     for (name, settings) in site.mysensors.iter() {
         let driver = wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone());
-        let driver = driver.avoiding(taken_names(site, name.as_str()));
+        let driver = driver.avoiding(taken_names(site, name.as_str())).sparing(stated_elsewhere(site, name.as_str()));
         drivers.push(Arc::new(match state_dir {
             Some(state) => driver
                 .remembering(nodes_file(state, name.as_str()))
@@ -69,6 +70,15 @@ fn taken_names<'s>(site: &'s Site, link: &'s str) -> impl Iterator<Item = String
     let networks = site.mysensors.iter().map(|(name, _)| name.as_str()).filter(move |name| *name != link);
     let numbered = networks.flat_map(|name| (0..u8::MAX).map(move |node| format!("{name}-{node}")));
     listed(site).chain(ble).map(str::to_owned).chain(numbered)
+}
+
+/// The node numbers that the site file gives to others than the nodes of this link; with the device where one is
+/// shown as a node.
+fn stated_elsewhere<'s>(site: &'s Site, link: &'s str) -> impl Iterator<Item = (u8, Option<String>)> + 's {
+    let networks = site.mysensors.iter().filter(move |(name, _)| name.as_str() != link);
+    let nodes = networks.flat_map(|(_, link)| link.devices.iter().map(|(_, device)| (device.node.get(), None)));
+    let shown = Presents::of(site).stated.into_iter();
+    nodes.chain(shown.map(|(device, node)| (node, Some(device.to_string()))))
 }
 
 /// The links of these drivers, as mapping rules see them.

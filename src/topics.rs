@@ -136,9 +136,11 @@ impl Topics {
         self.below_in(topic).is_some()
     }
 
-    /// Whether a topic below `gw1-in/` is one in MySensors classic form.
-    pub fn is_classic(&self, topic: &str) -> bool {
-        matches!(self.parse_command(topic), Some(Request::Classic(_)))
+    /// Whether a topic below `gw1-in/` is a value or a request for one in MySensors classic form: what a
+    /// controller may publish to be kept. What else there is, restarts and firmware among it, may be not.
+    pub fn is_classic_value(&self, topic: &str) -> bool {
+        let Some(Request::Classic(message)) = self.parse_command(topic) else { return false };
+        matches!(message.command, ClassicCommand::Set | ClassicCommand::Req)
     }
 
     /// Takes a command's topic apart; `None` if it is none that wharf knows.

@@ -22,5 +22,5 @@ if [ -n "$need" ]; then
   # shellcheck disable=SC2086 # a list of words is what is wanted
   $as_root apt-get install -y -qq --no-install-recommends $need
 fi
-sh "$(dirname "$0")/lab/mysensors/python.sh" >/dev/null || echo "no pymysensors: tests with a controller say skipped"
-sh "$(dirname "$0")/lab/ble/python.sh" >/dev/null || echo "no Python for the mock of BlueZ: its tests say skipped"
+sh "$(dirname "$0")/lab/python.sh" mysensors >/dev/null || echo "no pymysensors: tests with a controller say skipped"
+sh "$(dirname "$0")/lab/python.sh" ble >/dev/null || echo "no Python for the mock of BlueZ: its tests say skipped"

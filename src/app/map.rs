@@ -11,6 +11,7 @@ use crate::classic::feed::Feed;
 use crate::clock::Clock;
 use crate::health;
 use crate::mapping::{LinkFacts, Mapping};
+use crate::message::Message;
 use crate::north::{North, Route, Routes, To};
 use crate::topics::Topics;
 
@@ -69,6 +70,7 @@ impl Mapper {
                 match event {
                     Event::Reading(reading) if self.lost.is_empty() => self.carry(&link, reading).await,
                     Event::Reading(reading) => self.lose_reading(&link, &reading),
+                    Event::Renamed { from, to } => self.rename(&link, from, &to).await,
                     Event::Device { device, alive, reason } => {
                         match (alive, &reason) {
                             (true, None) => info!(%link, %device, "device online"),
@@ -131,6 +133,18 @@ impl Mapper {
         let route = routes.reading(reading);
         let messages = self.mapping.publications(routes.facts(), reading).len();
         self.lose(route, messages as u64, self.clock.settle(reading.taken_at));
+    }
+
+    /// A device is called otherwise from now on. What is retained of it under its old name would say
+    /// `online` or `offline` of no device for ever, so it is taken back.
+    async fn rename(&mut self, link: &LinkId, from: DeviceId, to: &DeviceId) {
+        info!(%link, old = %from, new = %to, "device renamed");
+        if let Some(routes) = self.links.get(link) {
+            self.feed.device(routes.facts(), &from, false);
+            let nothing = Message::new(self.topics.device(&from), Vec::new()).retained();
+            self.north.publish(nothing, &To::Some(routes.device(&from))).await;
+        }
+        self.devices.remove(&(link.clone(), from));
     }
 
     /// Counts messages of one reading that did not arrive.

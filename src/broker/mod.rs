@@ -193,8 +193,9 @@ impl BrokerEventHandler for Commands {
                 incoming: Incoming {
                     topic: event.topic.to_string(),
                     payload: event.payload,
-                    // What a client sends is never from a store. A MySensors controller wants it kept, and obeyed.
-                    retained: event.retain && !(self.feed.is_for_controllers() && self.topics.is_classic(&event.topic)),
+                    // What a client sends is never from a store: a MySensors controller wants a value kept, and obeyed.
+                    retained: event.retain
+                        && !(self.feed.is_for_controllers() && self.topics.is_classic_value(&event.topic)),
                     duplicate: false,
                     id: event.packet_id.unwrap_or(0),
                     expires_in: None,

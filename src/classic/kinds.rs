@@ -226,6 +226,8 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Command, Stdio};
 
+    use wharf_test_support::lab;
+
     use super::*;
 
     fn check(point: &str, unit: &str, value: Value, write: Option<WriteRule>, expected: (u8, u8)) {
@@ -367,14 +369,10 @@ mod tests {
     /// Asks Home Assistant's own library.
     #[test]
     fn pymysensors_takes_every_kind_and_every_payload_for_valid() {
-        let lab = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/mysensors");
-        let python = Command::new("sh").arg(format!("{lab}/python.sh")).output().unwrap();
-        if !python.status.success() {
-            eprintln!("skipped: no pymysensors: {}", String::from_utf8_lossy(&python.stderr));
-            return;
-        }
-        let mut judge = Command::new(String::from_utf8(python.stdout).unwrap().trim())
-            .args([&format!("{lab}/controller.py"), "tables"])
+        let Some(python) = lab::python("mysensors") else { return };
+        let mut judge = Command::new(python)
+            .arg(lab::folder("mysensors").join("controller.py"))
+            .arg("tables")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

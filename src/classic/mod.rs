@@ -43,8 +43,8 @@ use presented::Presented;
 pub const KIND: &str = "presented";
 
 /// How long an answer of the downlink is waited for at most: it comes at the latest some seconds after the
-/// command's own deadline, which is an hour at most.
-const ANSWERED_BY: Duration = Duration::from_secs(3700);
+/// command's own deadline, which is seven days at most where a node sleeps.
+const ANSWERED_BY: Duration = Duration::from_secs(7 * 86_400 + 100);
 
 /// The virtual nodes of a site, if one of its rules asks for them. `drivers` are the site's own.
 pub fn presented(
@@ -90,7 +90,17 @@ impl Way {
     /// Asks as a controller would over MQTT: `below` is the topic below `gw1-in/`. Gives the answer, or why
     /// there is none. `from` is said in logs and answers.
     async fn ask(&self, from: &Arc<str>, below: &str, payload: impl Into<Bytes>) -> Result<Json, String> {
-        let (asker, mut answer) = Asker::new();
+        self.ask_as(Asker::new(), from, below, payload).await
+    }
+
+    /// The same, for someone who is known already.
+    async fn ask_as(
+        &self,
+        (asker, mut answer): (Asker, mpsc::Receiver<Json>),
+        from: &Arc<str>,
+        below: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<Json, String> {
         let incoming = Incoming {
             topic: format!("{}-in/{below}", self.topics.gateway()),
             payload: payload.into(),

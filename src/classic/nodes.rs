@@ -4,6 +4,8 @@
 //! A node or a child keeps its number for good: it is in [`Nodes::to_text`], which is kept on disk before the
 //! number is used. Nodes are numbered from 200 down: the nodes of a radio network get theirs from the bottom,
 //! or, from Home Assistant, above the highest that it knows. Children are numbered from 1.
+//!
+//! What takes many messages to answer is answered once in a while, see [`Paced`].
 
 mod kept;
 mod node;
@@ -16,6 +18,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 use wharf_contract::{DeviceId, PointId, Quality, Reading, Unit, Value, WriteRule};
 use wharf_mysensors::message::{Command, Message, SELF};
+use wharf_mysensors::paced::Paced;
 use wharf_mysensors::types;
 
 use super::kinds::{self, Kind};
@@ -48,6 +51,11 @@ pub struct Nodes {
     /// The numbers that the site file gives, by device.
     stated: HashMap<DeviceId, u8>,
     rules: Rules,
+    /// Answers of all nodes to who is there, and who is alive.
+    discover: Paced,
+    heartbeat: Paced,
+    /// Asks that were put together with one of a moment ago, not told yet.
+    coalesced: u64,
     /// Whether a number was given that is not on disk yet.
     is_news: bool,
     /// What found no number, not told yet.
@@ -95,6 +103,11 @@ impl Nodes {
     /// Whether there is something new to be kept; asked once.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.is_news)
+    }
+
+    /// How many asks were put together with one of a moment ago, since this was asked.
+    pub fn take_coalesced(&mut self) -> u64 {
+        std::mem::take(&mut self.coalesced)
     }
 
     /// What found no number since this was asked, in words.
@@ -179,20 +192,47 @@ impl Nodes {
         numbers.into_iter().flat_map(|number| self.present(number, now)).collect()
     }
 
+    /// The same for a controller that wants to know, or has just started: of each node at once, or when it
+    /// has been a while since it was asked last.
+    pub fn all_asked_to_present(&mut self, now: Instant) -> Vec<Said> {
+        let numbers: Vec<u8> = self.numbers().collect();
+        numbers.into_iter().flat_map(|number| self.asked_to_present(number, now)).collect()
+    }
+
+    fn asked_to_present(&mut self, number: u8, now: Instant) -> Vec<Said> {
+        if self.nodes.get_mut(&number).is_some_and(|node| node.presentation.ask(now)) {
+            return self.present(number, now);
+        }
+        self.coalesced += 1;
+        Vec::new()
+    }
+
     /// That every node is there whose device is. A controller that does not know one asks for its presentation.
     pub fn discover_all(&self) -> Vec<Said> {
-        let answer = |(number, node): (&u8, &Node)| node.internal_answer(*number, types::DISCOVER, Duration::ZERO).ok();
-        self.nodes.iter().filter_map(answer).collect()
+        self.answer_all(types::DISCOVER, Duration::ZERO)
     }
 
     /// When something is to be said that nobody asked for.
     pub fn until(&self) -> Option<Instant> {
-        self.nodes.values().filter_map(|node| node.values_due).min()
+        let of_nodes = self.nodes.values().flat_map(|node| [node.values_due, node.presentation.until()]);
+        of_nodes.chain([self.discover.until(), self.heartbeat.until()]).flatten().min()
     }
 
-    /// What is to be said by now.
-    pub fn due(&mut self, now: Instant) -> Vec<Said> {
+    /// What is to be said by now. `up`: how long the gateway has been running.
+    pub fn due(&mut self, up: Duration, now: Instant) -> Vec<Said> {
         let mut said = Vec::new();
+        if self.discover.due(now) {
+            said.extend(self.answer_all(types::DISCOVER, up));
+        }
+        if self.heartbeat.due(now) {
+            said.extend(self.answer_all(types::HEARTBEAT_REQUEST, up));
+        }
+        let numbers: Vec<u8> = self.numbers().collect();
+        for number in numbers {
+            if self.nodes.get_mut(&number).is_some_and(|node| node.presentation.due(now)) {
+                said.extend(self.present(number, now));
+            }
+        }
         for (number, node) in &mut self.nodes {
             if node.values_due.is_some_and(|due| due <= now) {
                 node.values_due = None;
@@ -216,7 +256,7 @@ impl Nodes {
             Command::Req => node.requested(message),
             // A node that starts anew presents itself.
             Command::Internal if matches!(message.kind, types::PRESENT | types::REBOOT) => {
-                Reply::Say(self.present(number, now))
+                Reply::Say(self.asked_to_present(number, now))
             }
             Command::Internal => match node.internal_answer(number, message.kind, up) {
                 Ok(said) => Reply::Say(vec![said]),
@@ -227,15 +267,23 @@ impl Nodes {
     }
 
     fn all_asked(&mut self, message: &Message, up: Duration, now: Instant) -> Reply {
-        match (message.command, message.kind) {
-            (Command::Internal, types::PRESENT) => Reply::Say(self.present_all(now)),
-            (Command::Internal, types::DISCOVER | types::HEARTBEAT_REQUEST) => {
-                let answer = |(number, node): (&u8, &Node)| node.internal_answer(*number, message.kind, up).ok();
-                Reply::Say(self.nodes.iter().filter_map(answer).collect())
-            }
+        let paced = match (message.command, message.kind) {
+            (Command::Internal, types::PRESENT) => return Reply::Say(self.all_asked_to_present(now)),
+            (Command::Internal, types::DISCOVER) => &mut self.discover,
+            (Command::Internal, types::HEARTBEAT_REQUEST) => &mut self.heartbeat,
             // What else is said to everyone is not for nodes that are none.
-            _ => Reply::Say(Vec::new()),
+            _ => return Reply::Say(Vec::new()),
+        };
+        if paced.ask(now) {
+            return Reply::Say(self.answer_all(message.kind, up));
         }
+        self.coalesced += 1;
+        Reply::Say(Vec::new())
+    }
+
+    fn answer_all(&self, kind: u8, up: Duration) -> Vec<Said> {
+        let answer = |(number, node): (&u8, &Node)| node.internal_answer(*number, kind, up).ok();
+        self.nodes.iter().filter_map(answer).collect()
     }
 
     /// All that one node says of itself, and its values.

@@ -115,17 +115,18 @@ impl Presented {
                 nodes.device(&device, is_alive);
                 Vec::new()
             }
-            News::Birth => nodes.present_all(now),
+            News::Birth => nodes.all_asked_to_present(now),
         });
         said.collect()
     }
 
     /// Says it, when the numbers in it are safe on disk.
     async fn say(&self, said: Vec<Said>, port: &Port) {
-        let (is_news, left_out) = {
+        let (is_news, left_out, coalesced) = {
             let mut nodes = self.nodes();
-            (nodes.take_news(), nodes.take_left_out())
+            (nodes.take_news(), nodes.take_left_out(), nodes.take_coalesced())
         };
+        port.counts().add("coalesced", coalesced);
         for what in left_out {
             warn!(what, "not shown as a MySensors node");
         }
@@ -224,7 +225,7 @@ impl Driver for Presented {
                 Some(_) = writes.join_next() => {}
                 () = sleep_until(wake) => {
                     let now = Instant::now();
-                    let mut said = self.nodes().due(now);
+                    let mut said = self.nodes().due(self.started.elapsed(), now);
                     if roll_call <= now {
                         roll_call = now + ROLL_CALL;
                         said.extend(self.nodes().discover_all());

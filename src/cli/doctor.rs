@@ -2,6 +2,7 @@
 //! comes with the command that mends it.
 
 mod ble;
+mod serial;
 
 use std::path::PathBuf;
 
@@ -80,14 +81,15 @@ impl Finding {
 
 /// Looks at everything: exit code 1 if something is ill.
 pub fn run(args: &DoctorArgs) -> Result<(), Exit> {
-    let wanted = match &args.site {
+    let (wanted, ports) = match &args.site {
         Some(file) => {
             let (site, _) = Place::of(file.clone(), None).open()?;
-            site.ble.iter().map(|(_, link)| ble::Wanted::of(link)).collect()
+            (site.ble.iter().map(|(_, link)| ble::Wanted::of(link)).collect(), serial::ports(&site))
         }
-        None => vec![ble::Wanted::default()],
+        None => (vec![ble::Wanted::default()], Vec::new()),
     };
-    let findings = ble::look(&wanted);
+    let mut findings = serial::look(&ports);
+    findings.extend(ble::look(&wanted));
     let people = is_for_people(args.json);
     for finding in &findings {
         super::say(&if people { finding.human() } else { finding.to_json().to_string() })?;

@@ -111,8 +111,9 @@ enum Command {
     Explain(advert::WhatToExplain),
     /// Look for what is wrong with this machine, and say what mends it
     ///
-    /// Looks at what Bluetooth needs: D-Bus, bluetoothd, adapters, radio switches, containers. Exit code 1
-    /// if something is ill.
+    /// Looks at the serial ports of the site (is each there, may it be opened, has another program got it?)
+    /// and at what Bluetooth needs: D-Bus, bluetoothd, adapters, radio switches, containers. Exit code 1 if
+    /// something is ill.
     #[cfg(feature = "ble")]
     Doctor(doctor::DoctorArgs),
     /// Print the JSON Schema of the site file, for editors

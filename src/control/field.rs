@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -126,16 +125,7 @@ impl Field {
             _ => (topic + "/get", json!({ "expires": format!("{expires}s") })),
         };
         let (asker, mut answer) = Asker::new();
-        let incoming = Incoming {
-            topic,
-            payload: Bytes::from(payload.to_string()),
-            retained: false,
-            duplicate: false,
-            id: 0,
-            expires_in: None,
-            response_topic: None,
-            correlation: None,
-        };
+        let incoming = Incoming::new(topic, payload.to_string());
         info!(topic = incoming.topic, "{what}, as somebody at this machine asked");
         if self.asks.try_send(Ask { source: Source::Control(asker), incoming }).is_err() {
             return no("too many commands are waiting, or the gateway is stopping");

@@ -132,7 +132,7 @@ impl Downlink {
         ahead: &[Job],
     ) -> Result<Seen, Refusal> {
         if incoming.retained {
-            self.check_retained(target, incoming)?;
+            self.check_retained(target, incoming).inspect_err(|_| self.count_retained(target))?;
         }
         let (order, values) = understand(target, incoming, reply)?;
         reply.id.clone_from(&order.id);
@@ -187,11 +187,24 @@ impl Downlink {
             Target::Relay { message, .. } => Some(message),
             Target::Read(_) | Target::Many(_) => None,
         };
+        let is_value = |message: &Classic| matches!(message.command, ClassicCommand::Set | ClassicCommand::Req);
+        if message.is_some_and(|message| !is_value(message)) {
+            return Err(Refusal::RetainedInternal);
+        }
         match message.filter(|_| self.retained_sets) {
             None => Err(Refusal::Retained),
             Some(message) if message.command != ClassicCommand::Set => Err(Refusal::RetainedOther),
             Some(_) if incoming.payload.is_empty() => Err(Refusal::Retained),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// Counts one that was not obeyed at each link it was for.
+    fn count_retained(&self, target: &Target) {
+        for link in links(target) {
+            if let Some(end) = self.links.get(link) {
+                end.counts.add("retained_commands", 1);
+            }
         }
     }
 
@@ -223,14 +236,9 @@ impl Downlink {
 
     /// The ways to the links that a command goes to. What is for everybody goes to those that are up.
     fn ends<'t>(&'t self, target: &'t Target) -> Result<Vec<(&'t LinkId, &'t PortEnd)>, Refusal> {
-        let links = match target {
-            Target::Read(entry) | Target::Write { entry, .. } => std::slice::from_ref(&entry.link),
-            Target::Many(points) => points.first().map(|entry| std::slice::from_ref(&entry.link)).unwrap_or_default(),
-            Target::Relay { links, .. } => links.as_slice(),
-        };
         let mut ends = Vec::new();
         let mut down = None;
-        for link in links {
+        for link in links(target) {
             match self.link(link) {
                 Ok(end) => ends.push((link, end)),
                 Err(refusal) => down = Some(refusal),
@@ -250,6 +258,15 @@ impl Downlink {
             return Ok(end);
         }
         Err(down(health.reason().map_or_else(|| health.as_str().to_owned(), |r| format!("{}: {r}", health.as_str()))))
+    }
+}
+
+/// The links that a command goes to.
+fn links<'t>(target: &'t Target) -> &'t [LinkId] {
+    match target {
+        Target::Read(entry) | Target::Write { entry, .. } => std::slice::from_ref(&entry.link),
+        Target::Many(points) => points.first().map(|entry| std::slice::from_ref(&entry.link)).unwrap_or_default(),
+        Target::Relay { links, .. } => links,
     }
 }
 

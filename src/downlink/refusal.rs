@@ -13,6 +13,12 @@ pub enum Refusal {
     Retained,
     #[error("only set messages are obeyed when they are retained")]
     RetainedOther,
+    #[error(
+        "retained internal and stream messages are not obeyed: publish them without the retain flag (in Home Assistant, switch `MQTT retain` of the MySensors integration off)"
+    )]
+    RetainedInternal,
+    #[error("an empty payload is no value: it only takes a retained message back")]
+    NoValue,
     #[error("no such topic below {0}-in/")]
     NoSuchTopic(String),
     #[error("no device `{0}` in the site file")]

@@ -15,6 +15,8 @@ use crate::topics::{Classic, ClassicCommand};
 pub const EVERYBODY: u8 = 255;
 /// The longest payload, in bytes: what a gateway takes in one line, and more than any node does.
 const LONGEST: usize = 100;
+/// The types whose values are text, which may be empty: `V_VAR1` to `V_VAR5`, `V_IR_SEND`, `V_TEXT`, `V_CUSTOM`.
+const TEXTS: [u8; 8] = [24, 25, 26, 27, 28, 32, 47, 48];
 
 impl Downlink {
     /// The links that a message goes to: the one whose node it is, else the only one that takes it. One
@@ -48,8 +50,12 @@ impl Downlink {
 /// The line for a message, without its ending. Its payload goes down as it came.
 ///
 /// # Errors
-/// The payload would not fit a line, or would be more than one.
+/// The payload would not fit a line, or would be more than one. Or there is none where there has to be a value:
+/// that is how a retained message is taken back, and a node would take it for 0.
 pub fn line(message: &Classic, payload: &Bytes) -> Result<String, Refusal> {
+    if payload.is_empty() && message.command == ClassicCommand::Set && !TEXTS.contains(&message.kind) {
+        return Err(Refusal::NoValue);
+    }
     if payload.len() > LONGEST {
         return Err(Refusal::LongLine(payload.len()));
     }
@@ -81,6 +87,9 @@ mod tests {
         let line = |message: &Classic, payload: &'static [u8]| line(message, &Bytes::from_static(payload));
         assert_eq!(line(&REBOOT, b"").unwrap(), "2;255;3;0;13;");
         assert_eq!(line(&set, b" 007;x").unwrap(), "2;1;1;1;47; 007;x");
+        assert_eq!(line(&set, b"").unwrap(), "2;1;1;1;47;");
+        let switch = Classic { kind: 2, ..set };
+        assert_eq!(line(&switch, b""), Err(Refusal::NoValue));
         assert_eq!(line(&set, b"a\n2;255;3;0;13;"), Err(Refusal::NotALine));
         assert_eq!(line(&set, b"a\r"), Err(Refusal::NotALine));
         assert_eq!(line(&set, b"\xff"), Err(Refusal::NotALine));

@@ -1,6 +1,5 @@
 //! The downlink with a driver of the tests' own, whose devices sleep or do not.
 
-use bytes::Bytes;
 use wharf_contract::{Done, DriverError, Health, Labels, PointInfo, Port, Recipient, WriteRule, async_trait};
 
 use super::*;
@@ -44,16 +43,7 @@ impl Driver for Sleepy {
 }
 
 fn ask(device: &str, id: usize) -> Ask {
-    let incoming = Incoming {
-        topic: format!("gw1-in/{device}/valve"),
-        payload: Bytes::from(format!("{{\"value\": 1, \"id\": {id}}}")),
-        retained: false,
-        duplicate: false,
-        id: 0,
-        expires_in: None,
-        response_topic: None,
-        correlation: None,
-    };
+    let incoming = Incoming::new(format!("gw1-in/{device}/valve"), format!("{{\"value\": 1, \"id\": {id}}}"));
     Ask { source: Source::Local, incoming }
 }
 

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::cursor::CursorFile;
-use super::state::{Marking, Shared};
+use super::shared::Shared;
+use super::state::Marking;
 use crate::seldom::Seldom;
 
 /// A write that took longer than this has waited for the disk.

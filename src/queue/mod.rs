@@ -9,11 +9,12 @@
 //! a fault only, at debug level, or a night of losses would be a book.
 //!
 //! From top to bottom: [`Queue`] is the handle, with `intake` for what comes in and `telling` for what
-//! was lost; `state` is what it shares with the `writer`, whose housekeeping is in `upkeep` and
-//! `saving`, and with the `marker`, which writes down what is acknowledged between two commits;
-//! `ledger` is the one truth about what became of each number, made of `done`, `losses` and `eras`;
-//! `reader` reads batches; `recovery` opens what an earlier run left; `files` owns the directory;
-//! `segment`, `scan`, `frame` and `cursor` are the formats. [`inspect`] looks at the files from outside.
+//! was lost; `shared` is what it shares, a `state` and bells, with the `writer`, whose housekeeping is
+//! in `upkeep` and `saving`, and with the `marker`, which writes down what is acknowledged between two
+//! commits; `ledger` is the one truth about what became of each number, made of `done`, `losses` and
+//! `eras`; `reader` reads batches; `recovery` opens what an earlier run left; `files` owns the
+//! directory; `segment`, `scan`, `frame` and `cursor` are the formats. [`inspect`] looks at the files
+//! from outside.
 //!
 //! # Memory
 //!
@@ -107,6 +108,7 @@ mod saving;
 mod scan;
 mod segment;
 mod settings;
+mod shared;
 mod state;
 mod telling;
 #[cfg(test)]
@@ -132,7 +134,7 @@ pub use settings::{Settings, WhenFull};
 
 use files::{Files, Limits};
 use marker::Marker;
-use state::Shared;
+use shared::Shared;
 use writer::{Rules, Writer};
 
 /// The longest body that is stored, in bytes; less if a segment is smaller than that.

@@ -19,7 +19,8 @@ use super::files::{Files, NoFile, is_full};
 use super::frame::{self, Kind};
 use super::losses::LossReason;
 use super::segment::{HEADER, MAX_SPAN, Mark, Segment};
-use super::state::{Pending, Shared};
+use super::shared::Shared;
+use super::state::Pending;
 use crate::seldom::Seldom;
 
 /// How many segments a batch is tried on before it is given up.

@@ -165,6 +165,22 @@ pub struct Incoming {
     pub correlation: Option<Bytes>,
 }
 
+impl Incoming {
+    /// A publication of somebody who wants no more than that it is published, just now.
+    pub fn new(topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            topic: topic.into(),
+            payload: payload.into(),
+            retained: false,
+            duplicate: false,
+            id: 0,
+            expires_in: None,
+            response_topic: None,
+            correlation: None,
+        }
+    }
+}
+
 /// The library has no room for another request. Its room is larger than the window, so this means
 /// that the connection is being torn down.
 #[derive(Debug)]

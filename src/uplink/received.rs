@@ -52,16 +52,7 @@ mod tests {
     use super::*;
 
     fn command(id: u16, payload: &'static str, duplicate: bool) -> Incoming {
-        Incoming {
-            topic: "gw1-in/tank/valve".into(),
-            payload: payload.into(),
-            retained: false,
-            duplicate,
-            id,
-            expires_in: None,
-            response_topic: None,
-            correlation: None,
-        }
+        Incoming { duplicate, id, ..Incoming::new("gw1-in/tank/valve", payload) }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `cargo bench -p wharf-ble --bench adverts [-- SECONDS]`: each family for a second, if nothing else is
 //! said.
 
-#![allow(clippy::unwrap_used)] // what cannot be read ends it
+#![expect(clippy::unwrap_used, reason = "what cannot be read ends it")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

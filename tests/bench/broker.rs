@@ -1,9 +1,6 @@
 //! The broker the benchmarks talk to, and the yardstick of `mosquitto_pub`.
 
-#![allow(dead_code)] // each benchmark uses a part of it
-
-#[path = "../lab/free_port.rs"]
-mod free_port;
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use free_port::free_port;
+pub use wharf_test_support::lab::free_port;
 
 use super::measure::Outcome;
 

@@ -1,7 +1,7 @@
 //! What the benchmarks measure with: time, processor, device bytes, memory, and the yardstick of
 //! plain writes.
 
-#![allow(dead_code)] // each benchmark uses a part of it
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! The gateway in a process of its own.
 
-#![allow(dead_code)] // each benchmark uses a part of it
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::fs;
 use std::path::Path;

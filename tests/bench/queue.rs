@@ -7,7 +7,7 @@
 //! counts: a tmpfs measures the processor alone.
 
 mod measure;
-#[allow(dead_code, clippy::unwrap_used)] // it is made for tests, which use more of it
+#[expect(dead_code, clippy::unwrap_used, reason = "it is made for tests, which use more of it")]
 #[path = "../disk/volume.rs"]
 mod volume;
 

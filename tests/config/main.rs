@@ -1,7 +1,7 @@
 //! The site file as a whole: examples that load, a folder of good and broken files on which
 //! decoder and schema agree, and the exact words in which mistakes are told.
 
-#![allow(clippy::unwrap_used)] // the helpers below are part of the tests
+#![expect(clippy::unwrap_used, reason = "the helpers below are part of the tests")]
 
 mod agreement;
 #[cfg(feature = "ble")]

@@ -4,7 +4,7 @@
 //! These tests mount file systems of their own, in temporary folders, and need root for it. Where
 //! they may not, they say `skipped`, with the reason, and pass.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // in a test, an unwrap is the assertion
+#![expect(clippy::unwrap_used, reason = "in a test, an unwrap is the assertion")]
 
 mod full;
 mod numbered;

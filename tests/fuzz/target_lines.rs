@@ -1,7 +1,6 @@
 //! The libFuzzer side of [`lines`].
 
 #![no_main]
-#![allow(missing_docs)]
 
 mod lines;
 

@@ -1,7 +1,6 @@
 //! The libFuzzer side of [`messages`].
 
 #![no_main]
-#![allow(missing_docs)]
 
 mod messages;
 

@@ -19,6 +19,8 @@ use crate::lab::{PATIENCE, free_port, wait_for};
 
 const STATUS: u64 = 2;
 const TEMP: u64 = 0;
+#[cfg(feature = "ble")]
+const HUM: u64 = 1;
 
 /// A plant whose tank is shown as a node, beside a network with a node of its own.
 struct Plant {
@@ -109,9 +111,16 @@ fn home_assistants_library_sees_and_sets_everything_over_tcp_also_after_a_restar
 
     controller.forget();
     gateway.kill();
-    let _gateway = plant.site.run();
+    let gateway = plant.site.run();
     controller.wait("the controller to come back", |event| event["event"] == "connected");
     is_seen_and_set(&mut controller, &plant, "0", echo_by_line);
+
+    // A gateway that is stopped in order closes its connections itself.
+    controller.forget();
+    gateway.terminate();
+    let _gateway = plant.site.run();
+    controller.wait("the controller to come back once more", |event| event["event"] == "connected");
+    is_seen_and_set(&mut controller, &plant, "1", echo_by_line);
 }
 
 #[test]
@@ -236,10 +245,11 @@ fn a_controller_that_does_not_read_is_dropped_and_the_others_go_on() {
     let mut deaf = attach(port);
     let mut hears = BufReader::new(attach(port));
     line(&mut hears, |line| line.contains(";1;0;13;"));
-    // It asks again and again for everything, and never takes what it gets.
+    // It asks again and again, and never takes what it gets.
     deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let asking = std::thread::spawn(move || {
-        let questions = b"200;255;3;0;19;\n".repeat(20);
+        // The one question that is answered each time.
+        let questions = b"0;255;3;0;2;\n".repeat(200);
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && deaf.write_all(&questions).is_ok() {
             std::thread::sleep(Duration::from_millis(20));
@@ -326,20 +336,20 @@ fn who_is_attached_and_what_passes_is_in_the_status_and_the_metrics() {
     let mut controller = attach(port);
     let other = attach(port);
     let mut lines = BufReader::new(controller.try_clone().unwrap());
-    controller.write_all(b"0;255;3;0;2;\nnonsense\n").unwrap();
+    controller.write_all(format!("{}\nnonsense\n0;255;3;0;2;\n", "x".repeat(10_000)).as_bytes()).unwrap();
     line(&mut lines, |line| line == "0;255;3;0;2;2.3.2");
     line(&mut lines, |line| line.contains(";1;0;13;"));
     let seen = status(&site, |status| {
         status["controllers"]["attached"] == 2
-            && status["controllers"]["not_taken"] == 1
+            && status["controllers"]["not_taken"] == 2
             && status["virtual_nodes"]["nodes"] == 1
     });
     let doors = &seen["controllers"];
-    assert_eq!(doors["lines_in"], 2, "{doors}");
+    assert_eq!(doors["lines_in"], 3, "{doors}");
     assert!(doors["lines_out"].as_u64() > Some(3), "{doors}");
     assert_eq!((&doors["dropped"], &doors["refused"]), (&0.into(), &0.into()));
     let human = site.wharf(&["status"], &[]).out;
-    assert!(human.contains("controllers: 2 attached; 2 lines in, "), "{human}");
+    assert!(human.contains("controllers: 2 attached; 3 lines in, "), "{human}");
     let metrics = site.wharf(&["status"], &["--metrics"]).out;
     assert!(metrics.contains("\nwharf_controllers_attached 2\n"), "{metrics}");
     drop(other);
@@ -380,4 +390,32 @@ fn the_node_of_a_device_that_is_offline_gives_no_sign_of_life() {
     gateway.wait_log("device offline");
     controller.write_all(b"200;255;3;0;18;\n").unwrap();
     gateway.wait_log("tank is offline");
+}
+
+#[cfg(feature = "ble")]
+#[test]
+fn home_assistants_library_sees_a_bluetooth_thermometer_with_its_battery() {
+    let Some(mut bluez) = crate::lab::bluez::Bluez::start() else { return };
+    let port = free_port();
+    let site = Site::new(&format!(
+        "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{}] }}\ncontrollers: {{ listen: [127.0.0.1:{port}] }}\n\
+         ble: {{ hall: {{ devices: {{ fridge: {{ mac: \"C0:00:00:00:00:01\" }} }} }} }}\n\
+         mapping: [{{ match: {{ link: hall }}, present_as: mysensors }}]\n",
+        free_port(),
+    ));
+    // -4.5 degrees, 55.5 % humidity, 87 % battery, again and again.
+    let ad = r#"[[1,"06"],[22,"d2fc4000{n:02x}0157023efe03ae15"]]"#;
+    bluez.tell(&format!(r#"{{"set":"bthome","interval":0.5,"ad":{ad}}}"#));
+    let _gateway = site.run_with(&[("DBUS_SYSTEM_BUS_ADDRESS", &bluez.address)]);
+    let Some(mut controller) = Controller::over_tcp(port) else { return };
+    let fridge = controller.wait_node(200, "the fridge with its values", |fridge| {
+        let is_known = |name, kind| child(fridge, name).and_then(|child| value(fridge, child, kind)).is_some();
+        is_known("temperature", TEMP) && is_known("humidity", HUM) && fridge["battery"] != 0
+    });
+    let (warm, damp) = (child(&fridge, "temperature").unwrap(), child(&fridge, "humidity").unwrap());
+    assert_eq!((&fridge["sketch"], &fridge["type"], &fridge["battery"]), (&"fridge".into(), &17.into(), &87.into()));
+    assert_eq!((value(&fridge, warm, TEMP), value(&fridge, damp, HUM)), (Some("-4.5"), Some("55.5")));
+    let sensor = |child: u64| &fridge["children"][child.to_string()]["type"];
+    assert_eq!((sensor(warm), sensor(damp)), (&6.into(), &7.into()));
+    assert_eq!(child(&fridge, "battery"), None, "it is the node's own");
 }

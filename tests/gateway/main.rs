@@ -3,7 +3,7 @@
 //! Each test starts its own Mosquitto on its own port and its own gateway in its own folder, so
 //! they run side by side. Nothing leaves loopback.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // in a test, an unwrap is the assertion
+#![expect(clippy::unwrap_used, reason = "in a test, an unwrap is the assertion")]
 
 mod lab;
 
@@ -11,6 +11,7 @@ mod lab;
 mod ble;
 #[cfg(feature = "ble")]
 mod ble_soak;
+mod bounds;
 mod commands;
 mod controllers;
 mod demo;

@@ -109,6 +109,44 @@ fn a_missing_serial_port_and_a_silent_gateway_leave_their_neighbours_alone() {
     assert!(health.json()["reason"].as_str().unwrap().contains("none"), "{}", health.payload);
 }
 
+#[test]
+fn a_node_that_says_its_name_is_a_device_of_that_name_only_and_nobody_else_is_one() {
+    let (broker, local) = (Mosquitto::start(), free_port());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = Site::new(&format!(
+        "gateway: gw1\nuplinks:\n  central: {{ url: \"mqtt://127.0.0.1:{}\" }}\nbroker: {{ listen: [127.0.0.1:{local}] }}\n\
+         mysensors:\n  garden: {{ tcp: {}, controller: local, names: presentation }}\n",
+        broker.port,
+        listener.local_addr().unwrap()
+    ));
+    let gateway = site.run();
+    let mut node = accept(&listener);
+    gateway.wait_log("local broker listening");
+    let here = Client::subscribe(local, &["gw1-sys/device/#"]);
+    let upstream = Client::subscribe(broker.port, &["gw1-sys/device/#"]);
+    writeln!(node, "0;255;0;0;18;2.3.2\n255;255;3;0;3;\n7;255;0;0;17;2.3.2").unwrap();
+    for client in [&here, &upstream] {
+        client.wait_on("gw1-sys/device/garden-7");
+        client.forget();
+    }
+    writeln!(node, "7;255;3;0;11;Flower bed").unwrap();
+    for (client, port) in [(&here, local), (&upstream, broker.port)] {
+        let renamed = client.wait_on("gw1-sys/device/garden-flower-bed");
+        assert_eq!(renamed.json()["state"], "online");
+        let old: Vec<_> = client.on("gw1-sys/device/garden-7").into_iter().map(|heard| heard.payload).collect();
+        assert_eq!(old, [""], "taken back, and never said to be offline");
+        let late = Client::subscribe(port, &["gw1-sys/device/#"]);
+        late.wait_on("gw1-sys/device/garden-flower-bed");
+        assert_eq!(late.heard().len(), 1, "{:?}", late.heard());
+    }
+    let renamed = gateway.wait_log("device renamed");
+    assert!(renamed.contains("INFO") && renamed.contains("old=garden-7 new=garden-flower-bed"), "{renamed}");
+    assert!(!gateway.log().contains("device offline"), "{}", gateway.log());
+    let status = site.wharf(&["status"], &["--json"]).json();
+    let devices = status["links"][0]["devices"].as_array().unwrap();
+    assert_eq!(devices.iter().map(|device| &device["name"]).collect::<Vec<_>>(), ["garden-flower-bed"], "{status}");
+}
+
 /// A WiFi node that speaks MQTT, behind a Mosquitto of its own.
 fn wifi(broker: &Mosquitto, nodes: &Mosquitto) -> Site {
     site(broker, &format!("mqtt: {{ prefix: home/gw, broker: 127.0.0.1:{} }}", nodes.port))

@@ -189,7 +189,7 @@ fn of_retained_messages_only_sets_are_taken_and_those_only_if_the_site_says_so()
     networks[0].is_told("2;5;1;0;2;1");
     before.publish_retained("gw1-in/2/5/1/0/2", "");
     before.wait("the end of the retained message", |heard| {
-        heard.topic == "gw1-sys/answer/2/5/1/0/2" && heard.payload.contains("retained")
+        heard.topic == "gw1-sys/answer/2/5/1/0/2" && heard.payload.contains("takes a retained message back")
     });
     let others = |line: &&String| !["2;4;1;0;2;1", "2;5;1;0;2;1"].contains(&line.as_str());
     assert_eq!(networks[0].told().iter().filter(others).count(), 0);

@@ -1,5 +1,6 @@
 //! After an outage: live first, the backlog with its share, and each message as what it is.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -22,15 +23,22 @@ fn nth(broker: &Scripted, count: usize) -> Publish {
     wait_for("the next reading", PATIENCE, || heard(broker, TOPIC).get(count - 1).cloned())
 }
 
-#[test]
-fn after_an_outage_live_goes_first_and_the_backlog_has_its_share_and_comes_to_its_end() {
+/// An uplink that has waited with these, and a broker that has acknowledged the first of them and holds the
+/// next nine.
+fn after_an_outage(waited: Range<usize>) -> (Scripted, Bare) {
     let broker = Scripted::start(&[]).for_ever(Script { acks: Acks::Held, ..Script::default() });
     let mut bare = Bare::new();
-    bare.capture_all((0..1000).map(reading));
+    bare.capture_all(waited.map(reading));
     bare.reopen();
     bare.start(broker.port, How::default());
     broker.release_some(1);
     nth(&broker, 10);
+    (broker, bare)
+}
+
+#[test]
+fn after_an_outage_live_goes_first_and_the_backlog_has_its_share_and_comes_to_its_end() {
+    let (broker, bare) = after_an_outage(0..1000);
 
     // A single live message takes the next place that is free, before 990 that wait.
     bare.capture(&reading(1000));
@@ -287,13 +295,7 @@ fn the_backlog_keeps_to_its_rate_and_live_does_not_wait_for_it() {
 
 #[test]
 fn when_live_falls_behind_all_that_waits_becomes_backlog_and_nothing_comes_twice() {
-    let broker = Scripted::start(&[]).for_ever(Script { acks: Acks::Held, ..Script::default() });
-    let mut bare = Bare::new();
-    bare.capture_all((1000..1020).map(reading));
-    bare.reopen();
-    bare.start(broker.port, How::default());
-    broker.release_some(1);
-    nth(&broker, 10);
+    let (broker, bare) = after_an_outage(1000..1020);
     bare.capture_all((0..400).map(reading));
     sleep(A_WHILE);
     broker.release_some(8);

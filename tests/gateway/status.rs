@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value as Json;
@@ -12,17 +12,20 @@ use crate::lab::gateway::Site;
 use crate::lab::slave::Slave;
 use crate::lab::{PATIENCE, accept, free_port, wait_for};
 
-/// A site whose broker and whose only device are away.
-fn lonely() -> Site {
+/// A site with one network, which delivers to one broker.
+fn garden(broker: u16, network: &SocketAddr) -> Site {
     Site::new(&format!(
         "gateway: gw1
-uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{broker}\" }} }}
 broker: {{ listen: [] }}
-mysensors: {{ garden: {{ tcp: 127.0.0.1:{} }} }}
-",
-        free_port(),
-        free_port()
+mysensors: {{ garden: {{ tcp: {network} }} }}
+"
     ))
+}
+
+/// A site whose broker and whose only device are away.
+fn lonely() -> Site {
+    garden(free_port(), &([127, 0, 0, 1], free_port()).into())
 }
 
 /// The status, once it is as wanted.
@@ -82,15 +85,7 @@ fn a_gateway_tells_what_is_down_since_when_and_why_and_what_waits() {
 fn a_gateway_tells_what_is_up_and_how_fast_messages_come_and_go() {
     let broker = Mosquitto::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let site = Site::new(&format!(
-        "gateway: gw1
-uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
-broker: {{ listen: [] }}
-mysensors: {{ garden: {{ tcp: {} }} }}
-",
-        broker.port,
-        listener.local_addr().unwrap()
-    ));
+    let site = garden(broker.port, &listener.local_addr().unwrap());
     let _gateway = site.run();
     let mut node = accept(&listener);
     status(&site, |status| status["uplinks"][0]["state"] == "up");
@@ -207,14 +202,7 @@ fn the_control_socket_is_for_its_owner_and_comes_and_goes_with_the_gateway() {
 #[test]
 fn a_gateway_tells_what_was_replayed_and_counts_the_disk_as_the_queue_command_does() {
     let (port, listener) = (free_port(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let site = Site::new(&format!(
-        "gateway: gw1
-uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{port}\" }} }}
-broker: {{ listen: [] }}
-mysensors: {{ garden: {{ tcp: {} }} }}
-",
-        listener.local_addr().unwrap()
-    ));
+    let site = garden(port, &listener.local_addr().unwrap());
     let gateway = site.run();
     let mut node = accept(&listener);
     for n in 0..100 {
@@ -253,15 +241,7 @@ fn a_gateway_tells_what_the_broker_refuses_and_what_waits_aside_for_another_try(
     let settings = format!("allow_anonymous true\nacl_file {}\nmax_queued_messages 1000\n", rules.path().display());
     let broker = Mosquitto::with(&settings);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let site = Site::new(&format!(
-        "gateway: gw1
-uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
-broker: {{ listen: [] }}
-mysensors: {{ garden: {{ tcp: {} }} }}
-",
-        broker.port,
-        listener.local_addr().unwrap()
-    ));
+    let site = garden(broker.port, &listener.local_addr().unwrap());
     let _gateway = site.run();
     let mut node = accept(&listener);
     status(&site, |status| status["uplinks"][0]["state"] == "up");

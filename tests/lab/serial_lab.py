@@ -15,6 +15,8 @@ class Port:
     def __init__(self, name, path):
         self.name, self.path, self.fd, self.open, self.plugged = name, path, -1, False, False
         self.free = 0.0            # when this port's transmitter (or the shared bus) is free again
+        self.quiet = self.read = now()     # when it was seen last that nothing unread was there, and when something was read
+        self.said, self.hit, self.got = bytearray(), False, bytearray()
         self.plug()
 
     def plug(self):
@@ -54,6 +56,7 @@ class Line:
         self.stat = dict(chars=0, dropped=0, flipped=0, inserted=0, collided=0, lost_closed=0, gaps=0)
         self.gap_min, self.short = None, {n: 0 for n in self.ports}
         self.log = open(a.log, "a", buffering=1) if a.log else None
+        self.lines = open(a.lines, "a", buffering=1) if a.lines else None
         self.ctl = None
         if a.control:
             if os.path.exists(a.control): os.unlink(a.control)
@@ -83,7 +86,9 @@ class Line:
         self.last = src
         if self.log: self.log.write("%.6f %s %s\n" % (now() - self.t0, src.name, data.hex()))
         t += a.delay / 1000.0
+        held = self.held_up() if self.lines else 0.0
         for b in data:
+            before = self.damage()
             t += ct
             st["chars"] += 1; self.busy += ct
             for d in self.ports.values():
@@ -99,9 +104,42 @@ class Line:
                     o = d.line()
                     if o and o != (baud, bits): x = self.rnd.randrange(256)
                 self.put(t, d, x)
+            if self.lines: self.note_said(src, b, before, held)
         src.free = t; self.bus_free = max(self.bus_free, t)
 
     last = None
+
+    def damage(self):
+        st = self.stat
+        return st["dropped"] + st["flipped"] + st["collided"], st["inserted"]
+
+    def held_up(self):
+        """for how long the threads of the watched process have been ready and not run, in seconds, all together"""
+        total, tasks = 0, "/proc/%d/task" % self.a.watch
+        try:
+            for t in os.listdir(tasks) if self.a.watch else ():
+                with open("%s/%s/schedstat" % (tasks, t)) as f: total += int(f.read().split()[1])
+        except (OSError, IndexError): pass      # a thread has just ended, or a kernel that does not tell
+        return total / 1e9
+
+    def note_said(self, p, byte, before, held):
+        after = self.damage()
+        p.hit |= after != before
+        p.said.append(byte)
+        if byte != 10: return
+        self.note(said=p.name, after=p.quiet, at=p.read, hit=p.hit, held=held, line=p.said)
+        p.said, p.hit = bytearray(), after[0] != before[0]       # a line whose predecessor lost its end is hit as well
+
+    def note_got(self, p, data, at, held):
+        for byte in data:
+            p.got.append(byte)
+            if byte == 10:
+                self.note(got=p.name, at=at, held=held, line=p.got)
+                p.got = bytearray()
+
+    def note(self, line, **fields):
+        fields["line"] = line[:-1].decode("latin-1")
+        self.lines.write(json.dumps(fields) + "\n")
 
     def deliver(self):
         """write every character that is due; with --usb-latency hold them as an FTDI chip does"""
@@ -125,8 +163,10 @@ class Line:
 
     def write(self, p, d):
         if not p.plugged or not p.open: self.stat["lost_closed"] += len(d); return
+        held = self.held_up() if self.lines and 10 in d else 0.0
         try:
             n = os.write(p.fd, d)
+            if self.lines: self.note_got(p, d[:n], now(), held)
             if n < len(d): self.stat["lost_closed"] += len(d) - n   # receiver overrun: nobody reads
         except OSError: self.stat["lost_closed"] += len(d)
 
@@ -155,7 +195,7 @@ class Line:
         while True:
             t = now()
             if t >= poll_at:                                     # who has the port open? (no event tells that)
-                poll_at = t + 0.01
+                poll_at = t + (0.002 if self.lines else 0.01)
                 for p in self.ports.values():
                     if p.plugged:
                         q = select.poll(); q.register(p.fd, select.POLLIN)
@@ -164,13 +204,20 @@ class Line:
             fds = [p.fd for p in self.ports.values() if p.open]
             wake = [poll_at] + ([self.heap[0][0]] if self.heap else []) + [h[0] for h in self.held.values()]
             if self.next_idle: wake.append(self.next_idle)
-            r, _, _ = select.select(fds + ([self.ctl] if self.ctl else []), [], [], max(0.0, min(wake) - now()))
+            listen, r = fds + ([self.ctl] if self.ctl else []), []
+            if self.lines:                                       # a look that says since when there was nothing
+                looked = now()
+                r, _, _ = select.select(listen, [], [], 0)
+                for p in self.ports.values():
+                    if p.fd not in r: p.quiet = looked
+            if not r: r, _, _ = select.select(listen, [], [], max(0.0, min(wake) - now()))
             for p in list(self.ports.values()):
                 if p.fd in r and p.open:
                     try: d = os.read(p.fd, 4096)
                     except OSError as e:
                         if e.errno in (errno.EIO, errno.EAGAIN): p.open = e.errno != errno.EIO; continue
                         raise
+                    p.read = now()
                     if d: self.send(p, d)
             if self.ctl and self.ctl in r:
                 m, who = self.ctl.recvfrom(4096)
@@ -210,7 +257,8 @@ if __name__ == "__main__":
     P.add_argument("--delay", type=float, default=0.0, help="ms before each burst"); P.add_argument("--usb-latency", type=float, default=0.0, help="ms, FTDI default 16, low_latency 1")
     for k in ("drop", "flip", "insert"): P.add_argument("--" + k, type=float, default=0.0, help="probability per character")
     P.add_argument("--idle-noise", type=float, default=0.0, help="random characters a second on the idle line")
-    P.add_argument("--seed", type=int, default=1); P.add_argument("--log"); P.add_argument("--control", help="path of a unix socket for 'ctl'")
+    P.add_argument("--seed", type=int, default=1); P.add_argument("--log"); P.add_argument("--lines", help="file for a record of each line"); P.add_argument("--watch", type=int, default=0, help="process whose waiting for a processor goes into that record")
+    P.add_argument("--control", help="path of a unix socket for 'ctl'")
     a = P.parse_args(); a.baud = -1 if a.baud == "follow" else int(a.baud)
     try: ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)      # PR_SET_TIMERSLACK 1 ns
     except Exception: pass

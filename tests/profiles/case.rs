@@ -41,7 +41,7 @@ impl Expected {
     pub fn is(&self, value: &Option<Value>) -> bool {
         match (self, value) {
             (Self::Bool(expected), Some(Value::Bool(value))) => expected == value,
-            #[allow(clippy::cast_precision_loss)] // the numbers of the cases are small enough
+            // The numbers of the cases are small enough.
             (Self::Number(expected), Some(Value::Int(value))) => *expected == *value as f64,
             (Self::Number(expected), Some(Value::Float(value))) => (expected - value).abs() <= expected.abs() * 1e-12,
             (Self::Text(expected), Some(Value::Text(value))) => expected == value,
@@ -100,7 +100,7 @@ pub fn expected(node: &Node) -> Expected {
     match node.typed() {
         None => Expected::List(items(node).iter().map(text).collect()),
         Some(Typed::Bool(value)) => Expected::Bool(value),
-        #[allow(clippy::cast_precision_loss)] // the numbers of the cases are small enough
+        // The numbers of the cases are small enough.
         Some(Typed::Int(number)) => Expected::Number(number as f64),
         Some(Typed::Float(number)) => Expected::Number(number),
         Some(Typed::Text(text)) => Expected::Text(text.to_owned()),

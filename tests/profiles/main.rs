@@ -3,7 +3,7 @@
 //! A file in `cases/` holds one or more images of a device's memory and what has to come of each.
 //! They were made with Python's `struct` from the makers' tables, not by our encoder.
 
-#![allow(clippy::unwrap_used)] // the helpers below are part of the tests
+#![expect(clippy::unwrap_used, reason = "the helpers below are part of the tests")]
 
 #[cfg(feature = "ble")]
 mod ble;

@@ -3,7 +3,7 @@
 //! Anybody may send anything. So the recorded advertisements are cut, stretched, flipped and filled
 //! with noise, thousands of times, always in the same way.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 #[path = "vectors/rows.rs"]
 mod rows;

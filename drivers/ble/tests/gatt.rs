@@ -1,8 +1,8 @@
 //! Connections against a mock BlueZ: characteristics read, told of and written, by the driver as a whole.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
-#[allow(dead_code)] // the radio's tests use the rest
+#[expect(dead_code, reason = "the radio's tests use the rest")]
 mod lab;
 
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn a_device_is_read_tells_by_itself_and_is_written() {
                 }
                 (reading.point.as_str() == wanted && told == Some(value)).then_some(())
             }
-            Event::Device { .. } => None,
+            Event::Device { .. } | Event::Renamed { .. } => None,
         };
         site.told("the battery", |event| note(event, "battery", Value::Int(87))).await;
         site.told("the setpoint", |event| note(event, "setpoint", Value::Float(21.0))).await;

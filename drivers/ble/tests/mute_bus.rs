@@ -1,8 +1,8 @@
 //! A bus that takes the connection and then says nothing: so does one that does not know the user's number.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
-#[allow(dead_code)] // each test binary uses a part
+#[expect(dead_code, reason = "each test binary uses a part")]
 mod lab;
 
 use std::io::{BufRead, BufReader, Read, Write};

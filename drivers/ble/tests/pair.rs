@@ -1,8 +1,8 @@
 //! Pairing against a mock BlueZ, by the driver as a whole.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
-#[allow(dead_code)] // the radio's tests use the rest
+#[expect(dead_code, reason = "the radio's tests use the rest")]
 mod lab;
 
 use std::time::Duration;

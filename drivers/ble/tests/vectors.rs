@@ -4,7 +4,7 @@
 //! they read nothing, neither may we. Rows of one test are heard one after the other: a library's
 //! answer to the third holds what the first two said, so ours are gathered too.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 #[path = "vectors/apart.rs"]
 mod apart;
@@ -168,7 +168,6 @@ impl Theirs {
     }
 
     fn fits(&self, ours: Option<&Result<Value, Absent>>) -> bool {
-        #[allow(clippy::cast_precision_loss)]
         let ours = match ours {
             None | Some(Err(Absent::NoValue)) => return matches!(self, Self::Nothing),
             // What they pass on although it cannot be.

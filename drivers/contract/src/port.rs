@@ -36,6 +36,14 @@ pub enum Event {
         /// Why not, or what there is to know of one that does, in words.
         reason: Option<String>,
     },
+    /// A device is called by another name from now on: what is known under the old one is of no device any
+    /// more. How it is under the new one is told right after.
+    Renamed {
+        /// Its name until now.
+        from: DeviceId,
+        /// Its name from now on.
+        to: DeviceId,
+    },
 }
 
 /// How a link is.

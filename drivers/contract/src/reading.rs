@@ -97,14 +97,14 @@ impl Value {
             return Some(Self::Int(whole));
         }
         if let Some(whole) = number.as_u64() {
-            #[allow(clippy::cast_precision_loss)] // looked at in the next line
+            // Whether that is exact is looked at in the next line.
             let float = whole as f64;
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and at most 2⁶⁴
+            // Positive, and at most 2⁶⁴.
             return (float as u128 == u128::from(whole)).then_some(Self::Float(float));
         }
         // Of a whole number beyond 64 bits the reader of JSON has made the nearest float. No register holds
         // one, but for the lowest number of 64 bits, which could have come of a lower one.
-        #[allow(clippy::cast_precision_loss)] // a power of two
+        // A power of two, so this is exact.
         let lowest = i64::MIN as f64;
         number.as_f64().filter(|float| float.is_finite() && *float != lowest).map(Self::Float)
     }
@@ -113,7 +113,7 @@ impl Value {
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Bool(on) => Some(f64::from(u8::from(*on))),
-            #[allow(clippy::cast_precision_loss)] // limits are compared, not stored
+            // Limits are compared, not stored.
             Self::Int(number) => Some(*number as f64),
             Self::Float(number) => Some(*number),
             Self::Text(_) | Self::List(_) => None,
@@ -142,7 +142,7 @@ fn number(value: f64) -> serde_json::Value {
     if value.fract() != 0.0 || value.abs() >= BEYOND || is_negative_zero {
         return value.into();
     }
-    #[allow(clippy::cast_possible_truncation)] // it is whole and within the range
+    // It is whole and within the range, so nothing is cut off.
     (value as i64).into()
 }
 

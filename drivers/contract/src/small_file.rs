@@ -33,6 +33,8 @@ pub fn look(file: &Path, largest: u64) -> io::Result<String> {
 #[derive(Debug)]
 pub struct Keeper {
     file: PathBuf,
+    /// The read that a disk has not answered yet.
+    reading: Mutex<Option<JoinHandle<io::Result<String>>>>,
     /// The write that was begun last, until somebody has seen its end.
     under_way: Mutex<Option<JoinHandle<io::Result<()>>>>,
     /// Whether the file has not been told yet what is new; and the bell for whoever writes it.
@@ -43,7 +45,13 @@ pub struct Keeper {
 impl Keeper {
     /// Of this file, and of nothing else. Touches no disk.
     pub fn new(file: PathBuf) -> Self {
-        Self { file, under_way: Mutex::default(), is_news: AtomicBool::new(false), bell: Notify::new() }
+        Self {
+            file,
+            reading: Mutex::default(),
+            under_way: Mutex::default(),
+            is_news: AtomicBool::new(false),
+            bell: Notify::new(),
+        }
     }
 
     /// Where the file is.
@@ -51,16 +59,20 @@ impl Keeper {
         &self.file
     }
 
-    /// The text of the file, as [`look`] has it.
+    /// The text of the file, as [`look`] has it. Who tries again after a disk has hung waits for the same
+    /// read, so that a disk that hangs for good holds up one thread and not ever more.
     ///
     /// # Errors
     /// It cannot be read, or is no text, or the disk hangs.
     pub async fn read(&self, largest: u64) -> io::Result<String> {
+        let mut reading = self.reading.lock().await;
         let file = self.file.clone();
-        match timeout(PATIENCE, spawn_blocking(move || look(&file, largest))).await {
-            Ok(read) => read.unwrap_or_else(|error| Err(error.into())),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")),
-        }
+        let read = reading.get_or_insert_with(|| spawn_blocking(move || look(&file, largest)));
+        let Ok(read) = timeout(PATIENCE, read).await else {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+        };
+        *reading = None;
+        read.unwrap_or_else(|error| Err(error.into()))
     }
 
     /// There is something new, to be written by whoever waits for that.
@@ -144,6 +156,28 @@ mod tests {
         Keeper::new(folder.join("bus").join("holes"))
     }
 
+    /// A file that hangs when it is opened, until somebody writes to it, or this is dropped: a test that fails
+    /// must not wait for it.
+    struct Hanging(PathBuf);
+
+    impl Hanging {
+        fn at(file: &Path) -> Self {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(file).status().unwrap().success());
+            // By another name, for this one may be given to something else.
+            let other = file.with_extension("hanging");
+            fs::hard_link(file, &other).unwrap();
+            Self(other)
+        }
+    }
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            // Opened both ways it does not wait itself, and whoever waits goes on.
+            let _ = fs::OpenOptions::new().read(true).write(true).open(&self.0);
+        }
+    }
+
     #[tokio::test]
     async fn what_is_new_is_written_once_and_read_again() {
         let folder = tempfile::tempdir().unwrap();
@@ -156,6 +190,21 @@ mod tests {
         keeper.keep(|| unreachable!("it was written")).await.unwrap();
         assert_eq!(keeper.read(100).await.unwrap(), "a hole");
         assert_eq!(keeper.read(3).await.unwrap(), "a h");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_asked_once_however_often_somebody_tries() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        let _hanging = Hanging::at(keeper.file());
+        for _ in 0..3 {
+            let patience = async { tokio::time::advance(PATIENCE).await };
+            let (read, ()) = tokio::join!(keeper.read(100), patience);
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        // One reader takes all there is; a second one would wait for ever, and so would this test.
+        fs::write(keeper.file(), "found").unwrap();
+        assert_eq!(keeper.read(100).await.unwrap(), "found");
     }
 
     #[tokio::test]

@@ -88,7 +88,6 @@ mod tests {
         assert!(thin.offer(reading(Value::Float(0.0)), EVERY, at(0)).is_some());
         assert_eq!(thin.until(), None);
         for tenth in 1..=30 {
-            #[allow(clippy::cast_precision_loss)]
             let value = Value::Float(tenth as f64);
             assert_eq!(thin.offer(reading(value), EVERY, at(tenth)), None);
         }

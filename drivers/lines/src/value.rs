@@ -93,10 +93,10 @@ impl Meaning {
 
     fn whole(&self, number: i64) -> Result<Value, String> {
         if self.scale.is_some() || self.offset.is_some() || self.precision.is_some() {
-            #[allow(clippy::cast_precision_loss)] // whoever scales wants a float
+            // Whoever scales wants a float.
             return self.scaled(number as f64);
         }
-        #[allow(clippy::cast_precision_loss)] // limits are written by hand
+        // Limits are written by hand.
         self.plausible(number as f64)?;
         Ok(Value::Int(number))
     }
@@ -209,7 +209,7 @@ impl Meaning {
                 if number.fract() != 0.0 || number.abs() > EXACT {
                     return Err(format!("{value} is not a whole number on the device"));
                 }
-                #[allow(clippy::cast_possible_truncation)] // it is whole and within the range
+                // It is whole and within the range.
                 let whole = number as i64;
                 match kind {
                     ValueType::Hex if whole < 0 => return Err(format!("{value} is below 0 on the device")),

@@ -1,7 +1,5 @@
 //! Sentences as another reader of them understands them: see `vectors/NOTICE`.
 
-#![allow(clippy::unwrap_used)] // in a test, an unwrap is the assertion
-
 use wharf_lines::form::Found;
 use wharf_lines::form::nmea::{Checksum, Sentence};
 

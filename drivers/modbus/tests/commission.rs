@@ -1,6 +1,6 @@
 //! A link in a person's hand, against a device with habits of its own.
 
-#![allow(clippy::unwrap_used)] // in a test's helpers too, an unwrap is the assertion
+#![expect(clippy::unwrap_used, reason = "in a test's helpers too, an unwrap is the assertion")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Eight devices on one link, one of them dead and one slow: what the other six notice of it.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! The driver on a serial bus: a line with real timing, and slaves made with libmodbus
 //! (`libmodbus-dev` and a C compiler).
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
 #[path = "../src/wire/lab.rs"]

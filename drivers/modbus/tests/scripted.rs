@@ -1,6 +1,6 @@
 //! The driver against a counterpart that misbehaves on purpose, request by request.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
 
@@ -9,14 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::scripted::{Reply, Request, Scripted, device, impatient, now};
-use common::{PATIENCE, start, write};
+use common::{PATIENCE, start};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use wharf_contract::port::COMMANDS_WAITING;
+use tokio::time::{sleep, timeout};
 use wharf_contract::port::Outcome;
-use wharf_contract::{Action, Command, CommandError, DriverError, Event, Health, Quality, Value};
+use wharf_contract::{Action, CommandError, DriverError, Event, Health, Quality, Value};
 
 #[tokio::test]
 async fn a_device_that_never_answers_is_told_bad_once_and_the_session_goes_on() {
@@ -86,35 +84,6 @@ async fn a_connection_that_closes_mid_answer_costs_one_more_request_and_no_readi
         let reading = driver.reading("tank", "level").await;
         assert_eq!((reading.quality, reading.value), (Quality::Good, Some(Value::Int(expected))));
     }
-    driver.stop().await;
-}
-
-#[tokio::test]
-async fn a_write_cut_off_by_a_closed_connection_is_not_sent_again() {
-    let mut slave = Scripted::start(|request| match request.pdu[0] {
-        6 => Reply::Close(Vec::new()),
-        _ => now(request.answer()),
-    })
-    .await;
-    let mut driver = slave.drive("1h");
-    driver.value("tank", "level").await;
-    let answer = driver.command("tank", "level", write(5, false)).await;
-    assert!(matches!(answer, Err(CommandError::NoAnswer(_))), "{answer:?}");
-    let after = driver.command("tank", "level", Action::Read).await;
-    assert!(after.is_ok(), "{after:?}");
-    let functions = [slave.request().await, slave.request().await, slave.request().await].map(|seen| seen.pdu[0]);
-    assert_eq!(functions, [3, 6, 3]);
-    driver.stop().await;
-}
-
-#[tokio::test]
-async fn a_write_that_is_not_answered_in_time_says_so() {
-    let slave =
-        Scripted::start(|request| if request.pdu[0] == 6 { Reply::Silence } else { now(request.answer()) }).await;
-    let mut driver = slave.drive_impatiently("1h");
-    driver.value("tank", "level").await;
-    let answer = driver.command("tank", "level", write(5, true)).await;
-    assert_eq!(answer, Err(CommandError::NoAnswer("no answer within 500ms".into())));
     driver.stop().await;
 }
 
@@ -219,15 +188,7 @@ async fn a_block_that_is_never_answered_does_not_make_its_device_silent_for_ever
 
 #[tokio::test]
 async fn a_link_that_goes_away_takes_its_points_with_it() {
-    let gone = Arc::new(AtomicBool::new(false));
-    let cut = Arc::clone(&gone);
-    let slave =
-        Scripted::start(
-            move |request| {
-                if cut.load(Ordering::SeqCst) { Reply::Close(Vec::new()) } else { now(request.answer()) }
-            },
-        )
-        .await;
+    let (slave, gone) = Scripted::start_with_switch().await;
     let mut idle = device(2);
     idle["every"] = json!("1h");
     let mut driver = start(&slave.link("50ms", json!({ "tank": device(1), "idle": idle })));
@@ -259,166 +220,6 @@ async fn a_stop_waits_for_the_exchange_under_way_and_no_longer() {
     assert_eq!(driver.value("tank", "level").await, Value::Int(0));
     timeout(PATIENCE, driver.task).await.unwrap().unwrap().unwrap();
     assert!(slave.requests.try_recv().is_err(), "no request after the stop");
-}
-
-#[tokio::test]
-async fn a_command_goes_before_everything_that_is_due() {
-    let mut slave = Scripted::start(|request| Reply::Bytes(request.answer(), Duration::from_millis(20))).await;
-    // Twenty blocks, all overdue all the time.
-    let points: serde_json::Map<_, _> =
-        (0..20).map(|n| (format!("p{n}"), json!({ "holding": n * 100, "write": {} }))).collect();
-    let mut driver = start(&slave.link("10ms", json!({ "tank": { "unit": 1, "points": points } })));
-    driver.value("tank", "p0").await;
-    let number = slave.requests.len();
-    driver.command("tank", "p7", write(1, false)).await.unwrap();
-    let seen = loop {
-        let request = slave.request().await;
-        if request.pdu[0] == 6 {
-            break request.number;
-        }
-    };
-    assert!(seen <= number + 2, "asked as number {seen}, after {number} requests");
-    driver.stop().await;
-}
-
-#[tokio::test]
-async fn under_a_flood_of_commands_every_other_request_is_a_due_read() {
-    // An exchange takes as long as the whole rhythm, so both devices are overdue at every choice.
-    let mut slave = Scripted::start(|request| Reply::Bytes(request.answer(), Duration::from_millis(10))).await;
-    let mut driver = start(&slave.link("10ms", json!({ "tank": device(1), "well": device(2) })));
-    // As many as may wait are there before the driver makes its first choice.
-    let answers: Vec<_> = (0..COMMANDS_WAITING)
-        .map(|value| {
-            let deadline = Instant::now() + PATIENCE;
-            let (command, answer) = Command::new("tank".into(), "level".into(), write(value, false), deadline);
-            driver.end.commands.try_send(command).expect("room for one more");
-            answer
-        })
-        .collect();
-    let mut reads = Vec::new();
-    for _ in 0..COMMANDS_WAITING / 2 {
-        let turn = [slave.request().await, slave.request().await, slave.request().await, slave.request().await];
-        let turn = turn.map(|request| (request.pdu[0], request.unit));
-        assert!(matches!(turn, [(6, 1), (3, _), (6, 1), (3, _)]), "function and unit of four requests: {turn:?}");
-        reads.extend([turn[1].1, turn[3].1]);
-    }
-    // Both have had about the same share of what the commands left.
-    let of_tank = reads.iter().filter(|unit| **unit == 1).count();
-    assert!(of_tank * 3 > reads.len() && of_tank * 3 < reads.len() * 2, "{of_tank} of {} reads", reads.len());
-    for answer in answers {
-        timeout(PATIENCE, answer.wait()).await.expect("an answer in time").expect("a good answer");
-    }
-    for device in ["tank", "well"] {
-        driver.value(device, "level").await;
-    }
-    driver.stop().await;
-}
-
-#[tokio::test]
-async fn a_command_whose_deadline_passes_while_a_block_has_its_turn_is_never_sent() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let mut slave = Scripted::start(move |request| match request.pdu[0] {
-        3 => Reply::Held(request.answer(), Arc::clone(&held)),
-        _ => now(request.answer()),
-    })
-    .await;
-    let driver = slave.drive("10ms");
-    assert_eq!(slave.request().await.pdu[0], 3);
-    let ask = |value: i64, deadline| {
-        let (command, answer) = Command::new("tank".into(), "level".into(), write(value, false), deadline);
-        driver.end.commands.try_send(command).expect("room for one more");
-        answer
-    };
-    let deadline = Instant::now() + Duration::from_millis(300);
-    let (first, late) = (ask(5, Instant::now() + PATIENCE), ask(6, deadline));
-    // Now the block's next turn is due, and it comes between the two.
-    sleep(Duration::from_millis(20)).await;
-    gate.add_permits(1);
-    assert_eq!(slave.request().await.pdu, [6, 0, 0, 0, 5]);
-    assert_eq!(slave.request().await.pdu[0], 3);
-    sleep_until(deadline).await;
-    gate.add_permits(1);
-
-    assert!(timeout(PATIENCE, first.wait()).await.expect("an answer in time").is_ok());
-    let answer = timeout(PATIENCE, late.wait()).await.expect("an answer in time");
-    assert_eq!(answer, Err(CommandError::Expired));
-    gate.add_permits(100);
-    driver.stop().await;
-    while let Ok(request) = slave.requests.try_recv() {
-        assert_eq!(request.pdu[0], 3, "nothing but reads came after the first write");
-    }
-}
-
-/// A slave that refuses what touches these addresses, with exception 2.
-async fn refusing(refused: &'static [u16]) -> Scripted {
-    Scripted::start(move |request| {
-        let start = u16::from_be_bytes([request.pdu[1], request.pdu[2]]);
-        let end = start + u16::from(request.pdu[4]);
-        let is_refused = refused.iter().any(|address| (start..end).contains(address));
-        now(if is_refused { request.frame(&[0x83, 2]) } else { request.answer() })
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_hole_is_searched_for_once_and_kept_clear_of_after_a_restart() {
-    let mut slave = refusing(&[5]).await;
-    let folder = std::env::temp_dir().join(format!("wharf-holes-{}", std::process::id()));
-    let file = folder.join("bus.holes");
-    let points: serde_json::Map<_, _> = (0..16).map(|n| (format!("p{n}"), json!({ "holding": n }))).collect();
-    let link = slave.link("100ms", json!({ "tank": { "unit": 1, "points": points } }));
-
-    let mut driver = common::start_remembering(&link, &file);
-    let wrong = driver.reading("tank", "p5").await;
-    assert_eq!(wrong.quality, Quality::Bad);
-    assert!(wrong.reason.unwrap().starts_with("illegal data address (exception 2)"));
-    while !file.exists() {
-        driver.value("tank", "p0").await;
-    }
-    driver.stop().await;
-    while slave.requests.try_recv().is_ok() {}
-
-    let plan = wharf_contract::Driver::plan(&common::driver(&link).remembering(file.clone())).unwrap();
-    assert_eq!(plan.devices[0].refuses, ["holding 5 (p5)"]);
-    let requests: Vec<_> = plan.devices[0].requests.iter().map(|request| request.what.as_str()).collect();
-    assert_eq!(requests, ["holding 0–4", "holding 5", "holding 6–15"]);
-    assert!(plan.forget.unwrap().ends_with("/bus.holes"));
-    let mut driver = common::start_remembering(&link, &file);
-    for point in ["p0", "p4", "p6", "p15"] {
-        driver.value("tank", point).await;
-    }
-    driver.stop().await;
-    let mut asked: Vec<(u8, u8)> = Vec::new();
-    while let Ok(request) = slave.requests.try_recv() {
-        asked.push((request.pdu[2], request.pdu[4]));
-    }
-    asked.sort_unstable();
-    asked.dedup();
-    assert_eq!(asked, [(0, 5), (5, 1), (6, 10)]);
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-#[tokio::test]
-async fn an_address_that_is_met_with_silence_is_found_and_costs_no_other_point_its_readings() {
-    let slave = Scripted::start(|request| {
-        let start = u16::from_be_bytes([request.pdu[1], request.pdu[2]]);
-        let is_in = (start..start + u16::from(request.pdu[4])).contains(&2);
-        if is_in { Reply::Silence } else { now(request.answer()) }
-    })
-    .await;
-    let points = json!({ "a": { "holding": 0 }, "b": { "holding": 1 }, "wrong": { "holding": 2 } });
-    let mut link = impatient(slave.link("50ms", json!({ "tank": { "unit": 1, "points": points } })));
-    link["timeout"] = json!("100ms");
-    let mut driver = start(&link);
-    // All three are in one request, so at first the device looks dead.
-    assert!(!driver.device("tank").await.0);
-    assert_eq!(driver.reading("tank", "wrong").await.quality, Quality::Bad);
-    for _ in 0..3 {
-        driver.value("tank", "a").await;
-        driver.value("tank", "b").await;
-    }
-    driver.stop().await;
 }
 
 #[tokio::test]
@@ -490,7 +291,7 @@ async fn a_slow_point_in_a_fast_block_is_told_at_its_own_rhythm() {
             match driver.events.recv().await.unwrap().event {
                 Event::Reading(reading) if reading.point.as_str() == "slow" => return,
                 Event::Reading(_) => fast += 1,
-                Event::Device { .. } => {}
+                Event::Device { .. } | Event::Renamed { .. } => {}
             }
         }
     };
@@ -569,87 +370,6 @@ async fn every_request_is_counted_by_what_came_of_it() {
         asked += 1;
     }
     assert_eq!(traffic.requests(), asked);
-}
-
-#[tokio::test]
-async fn what_cannot_be_kept_on_disk_does_not_stop_the_polling() {
-    let slave = refusing(&[3]).await;
-    // A file stands where the folder should be.
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let points = json!({
-        "a": { "holding": 0, "type": "u16", "counter": true }, "b": { "holding": 3 }, "c": { "holding": 5 },
-    });
-    let link = slave.link("20ms", json!({ "tank": { "unit": 1, "points": points } }));
-    let driver = common::driver(&link);
-    let driver = driver.remembering(file.path().join("bus.holes")).counting_in(file.path().join("bus.counters"));
-    let mut driver = common::run(driver);
-    for _ in 0..10 {
-        driver.value("tank", "a").await;
-        driver.value("tank", "c").await;
-    }
-    driver.stop().await;
-}
-
-#[tokio::test]
-async fn what_stands_in_a_damaged_memory_is_learnt_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = "# What the devices of this link refuse to have read, as wharf found out. May be deleted.";
-    let large = format!("{first}\n{}", "tank 0123456789abcdef holding 0 65536 18446744073709551615\n".repeat(70_000));
-    let contents: [&[u8]; 5] =
-        [b"", b"\xFF\xFE\x00", b"tank level holding 0 65536 99 -1\n", first.as_bytes(), large.as_bytes()];
-    let point = json!({ "holding": 0, "type": "u16", "counter": true });
-    for content in contents {
-        let (holes, counters) = (dir.path().join("bus.holes"), dir.path().join("bus.counters"));
-        std::fs::write(&holes, content).unwrap();
-        std::fs::write(&counters, content).unwrap();
-        let slave = Scripted::start(|request| now(request.answer())).await;
-        let link = slave.link("20ms", json!({ "tank": { "unit": 1, "points": { "level": point } } }));
-        let mut driver = common::run(common::driver(&link).remembering(holes).counting_in(counters));
-        let Value::Int(first) = driver.value("tank", "level").await else { panic!("a whole number") };
-        assert!(first < 256, "{first}");
-        driver.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn a_session_that_ends_in_the_middle_of_a_request_for_several_points_answers_each_of_them() {
-    let mut slave = Scripted::start(|request| match request.pdu[0] {
-        6 => Reply::Close(request.answer()),
-        _ => now(request.answer()),
-    })
-    .await;
-    let point = json!({ "every": "1h", "write": {} });
-    let at = |address: u16| {
-        let mut point = point.clone();
-        point["holding"] = json!(address);
-        point
-    };
-    let points = json!({ "a": at(0), "b": at(500), "c": at(1000) });
-    let driver = start(&slave.link("1h", json!({ "tank": { "unit": 1, "points": points } })));
-    slave.request().await;
-    // Whoever hangs up now is not to be reached again.
-    slave.listening.abort();
-    let answers: Vec<_> = ["a", "b", "c"]
-        .map(|point| {
-            let deadline = Instant::now() + PATIENCE;
-            let (mut command, answer) = Command::new("tank".into(), point.into(), write(5, false), deadline);
-            command.more_follow = point != "c";
-            driver.end.commands.try_send(command).expect("room for one more");
-            answer
-        })
-        .into();
-    let mut outcomes = Vec::new();
-    for answer in answers {
-        outcomes.push(timeout(PATIENCE, answer.wait()).await.expect("an answer in time"));
-    }
-    assert!(outcomes[0].is_ok(), "{outcomes:?}");
-    assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, Err(CommandError::Offline(_)))), "{outcomes:?}");
-    assert!(matches!(timeout(PATIENCE, driver.task).await.unwrap().unwrap(), Err(DriverError::Lost(_))));
-    let mut writes = 0;
-    while let Ok(request) = slave.requests.try_recv() {
-        writes += usize::from(request.pdu[0] == 6);
-    }
-    assert_eq!(writes, 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What the site file may say, and how each mistake is told.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
-
 mod common;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The driver against a real slave: pymodbus, as Debian packs it (`python3-pymodbus` and
 //! `python3-serial-asyncio`, which it imports).
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
 

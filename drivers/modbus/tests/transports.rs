@@ -1,10 +1,8 @@
 //! Each way to a device, against a counterpart of others where there is one: pymodbus.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
-#[path = "../../../tests/lab/free_port.rs"]
-mod free_port;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{PATIENCE, start, write};
-use free_port::free_port;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use wharf_contract::{Done, DriverError, Quality, Value};
+use wharf_test_support::lab::free_port;
 
 /// A slave of pymodbus, for as long as the test runs.
 struct Slave {

@@ -1,7 +1,7 @@
 //! What is around the driver fails: a disk that hangs, a session that panics, a link that stays away,
 //! an answer that does not come before its command's deadline.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command as Process;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::scripted::{Reply, Scripted, device, now};
@@ -151,6 +151,7 @@ async fn after_a_session_that_died_and_a_link_that_does_not_come_back_no_device_
             match told_of.event {
                 Event::Device { device, alive, .. } => drop(told.insert(device.to_string(), alive)),
                 Event::Reading(reading) => assert_eq!(reading.quality, Quality::Bad, "{reading:?}"),
+                other => panic!("{other:?}"),
             }
         }
     });
@@ -160,15 +161,7 @@ async fn after_a_session_that_died_and_a_link_that_does_not_come_back_no_device_
 
 #[tokio::test]
 async fn while_a_link_is_down_each_point_is_told_bad_once_however_often_it_is_tried() {
-    let gone = Arc::new(AtomicBool::new(false));
-    let cut = Arc::clone(&gone);
-    let slave =
-        Scripted::start(
-            move |request| {
-                if cut.load(Ordering::SeqCst) { Reply::Close(Vec::new()) } else { now(request.answer()) }
-            },
-        )
-        .await;
+    let (slave, gone) = Scripted::start_with_switch().await;
     let driver = Arc::new(driver(&slave.link("20ms", json!({ "tank": device(1) }))));
     let mut session = run_again(Arc::clone(&driver));
     session.value("tank", "level").await;

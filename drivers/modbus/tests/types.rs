@@ -4,10 +4,10 @@
 //!
 //! Debian: `python3-pymodbus`, `python3-serial-asyncio`, `libmodbus-dev` and a C compiler.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
-#[allow(dead_code)] // the slaves here are others
+#[expect(dead_code, reason = "the slaves here are others")]
 #[path = "../src/wire/lab.rs"]
 mod lab;
 

@@ -1,7 +1,7 @@
 //! Commands against a counterpart that remembers what it was asked and holds what it was written,
 //! as obediently as the test wants.
 
-#![allow(clippy::unwrap_used)] // everything here is a test
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod common;
 

@@ -32,7 +32,8 @@ use crate::zone::TimeSetting;
 pub const USUAL_BAUD: u32 = 115_200;
 
 settings! {
-    /// One MySensors network, behind a gateway on a serial port or on Ethernet.
+    /// One MySensors network, behind a gateway on a serial port, on Ethernet or at an MQTT broker: exactly one of
+    /// `serial`, `tcp` and `mqtt`.
     pub struct LinkSettings {
         /// The serial port of the gateway, best by its lasting name under `/dev/serial/by-id`.
         serial: Option<SerialPath> = None,
@@ -232,7 +233,8 @@ impl LinkSettings {
             let names = device.points.iter().map(|(name, _)| name.as_str().to_owned());
             (device.node.get(), names.collect())
         });
-        Registry::new(link.as_str(), self.names).declaring(declared).telling(self.sleepers())
+        let stated = self.devices.iter().map(|(name, device)| (device.node.get(), name.as_str().to_owned()));
+        Registry::new(link.as_str(), self.names).declaring(declared).stating(stated).telling(self.sleepers())
     }
 }
 

@@ -316,6 +316,18 @@ impl Controller {
         Some(number)
     }
 
+    /// Why a node that has just asked for a number got none, if this gateway is the one to give it.
+    pub fn why_no_number(&self, registry: &Registry, now: Instant) -> Option<&'static str> {
+        self.is_acting(now).then_some(match self.rules.numbers {
+            Numbers::Never => "`ids` is `never`",
+            Numbers::Inclusion if !self.is_open(now) => "the network is not open for new nodes",
+            Numbers::Always if registry.is_incomplete() => {
+                "the numbers in use are not known after a loss; open the network to begin anew"
+            }
+            Numbers::Inclusion | Numbers::Always => "all numbers are taken",
+        })
+    }
+
     fn discover(&mut self, registry: &Registry, now: Instant) -> Option<Step> {
         if !knows_2_0(registry) || self.next_discover.is_some_and(|next| now < next) {
             return None;

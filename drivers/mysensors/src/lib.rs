@@ -12,6 +12,7 @@
 //! - [`firmware`]: images for nodes, over the air.
 //! - `nodes`, `reading`: names, and messages turned into readings.
 //! - [`mqtt`]: gateways that speak MQTT themselves.
+//! - [`paced`]: what is done once in a while, however often it is asked for.
 //! - `session`: the conversation over the port, socket or broker; `outbox` and `pulse` are its memory of
 //!   commands and of silence.
 
@@ -22,6 +23,7 @@ pub mod message;
 pub mod mqtt;
 mod nodes;
 mod outbox;
+pub mod paced;
 mod pulse;
 mod reading;
 pub mod registry;
@@ -31,12 +33,12 @@ pub mod types;
 pub mod values;
 pub mod zone;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
@@ -68,7 +70,6 @@ pub struct MySensors {
     name: LinkId,
     link: Link,
     time: TimeSetting,
-    recalled: OnceCell<()>,
 }
 
 impl MySensors {
@@ -85,7 +86,7 @@ impl MySensors {
             store: Store::new(settings.registry(&name)),
             controller: Mutex::new(Controller::new(settings.rules(), Zone::Fixed(0))),
         };
-        Self { name, link, time: settings.time, recalled: OnceCell::new() }
+        Self { name, link, time: settings.time }
     }
 
     /// The same, keeping what it learns of the nodes in this file.
@@ -102,6 +103,14 @@ impl MySensors {
         self
     }
 
+    /// The same, giving no node one of these numbers: the site file gives them elsewhere. With the device,
+    /// where that is shown as a node to controllers, who then take the two for one.
+    #[must_use]
+    pub fn sparing(self, numbers: impl IntoIterator<Item = (u8, Option<String>)>) -> Self {
+        self.link.store.registry().spare(numbers);
+        self
+    }
+
     /// The same, keeping what firmware was given to nodes in this file.
     #[must_use]
     pub fn keeping_firmware_in(mut self, file: PathBuf) -> Self {
@@ -112,7 +121,9 @@ impl MySensors {
     /// Reads what is on disk: what was known before this start, and the zone of the site, which may have
     /// changed since the last session.
     async fn remember(&self) {
-        self.recalled.get_or_init(|| self.recall()).await;
+        if self.link.store.recall(&self.name).await {
+            self.recalled();
+        }
         self.link.firmware.recall(&self.name).await;
         let time = self.time;
         match timeout(ZONE_PATIENCE, spawn_blocking(move || Zone::load(time))).await {
@@ -121,13 +132,25 @@ impl MySensors {
         }
     }
 
-    /// Reads what was known of the nodes before this start.
-    async fn recall(&self) {
-        self.link.store.recall(&self.name).await;
-        let (registry, mut outbox) = (self.link.store.registry(), self.link.outbox());
+    /// What was known of the nodes before this start has been read.
+    fn recalled(&self) {
+        let (mut registry, mut outbox) = (self.link.store.registry(), self.link.outbox());
+        let (doubts, change) = registry.compare_with_the_site();
+        self.link.store.note(change);
+        for doubt in doubts {
+            warn!(link = %self.name, "{doubt}");
+        }
         for (node, record) in registry.nodes() {
             outbox.recall(node, registry.version(node), record.sleeps);
         }
+    }
+
+    /// Keeps what is known of the nodes on disk. A disk that is slow at first is asked until it answers.
+    async fn keep_up(&self) -> Infallible {
+        if self.link.store.recall_again(&self.name).await {
+            self.recalled();
+        }
+        self.link.store.keep_up(&self.name).await
     }
 
     /// What the text of its file tells of the nodes, as [`Driver::nodes`] has it: for a gateway that does not
@@ -207,7 +230,7 @@ impl Driver for MySensors {
         let (stream, bridge) = opened.apart(port.counts());
         let ended = tokio::select! {
             ended = session::run(&self.link, stream, port) => ended,
-            never = self.link.store.keep_up(&self.name) => match never {},
+            never = self.keep_up() => match never {},
             never = self.link.firmware.keep_up(&self.name) => match never {},
             never = bridge => match never {},
         };

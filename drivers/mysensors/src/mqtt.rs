@@ -45,8 +45,8 @@ settings! {
     pub struct MqttSettings {
         /// What its topics begin with: it publishes on <prefix>-out/… and listens on <prefix>-in/….
         prefix: Spanned<Prefix>,
-        /// The broker it uses, `host:port`, unencrypted. The embedded broker on its usual port when left
-        /// out.
+        /// The broker it uses, `host:port`: the embedded broker on its usual port when left out, or another
+        /// one on a network that can be trusted, for the connection is not encrypted.
         broker: Option<HostPort<1883>> = None,
         /// The name to log in with.
         username: Option<String> = None,

@@ -331,7 +331,7 @@ mod tests {
 
     fn check(rule: &str, utc: i64, hours: f64) {
         let offset = Rule::parse(rule).unwrap().offset(utc);
-        #[allow(clippy::cast_precision_loss)] // a day at most
+        // It is a day at most.
         let offset = offset as f64 / 3600.0;
         assert!((offset - hours).abs() < 1e-9, "{rule} at {utc}: {offset}");
     }

@@ -5,7 +5,7 @@
 //! what must have been known by then: the version of the gateway, the numbers in use, the units, the
 //! time, the value.
 
-#![allow(clippy::unwrap_used)] // in a test's helpers too, an unwrap is the assertion
+#![expect(clippy::unwrap_used, reason = "in a test's helpers too, an unwrap is the assertion")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,6 +1,6 @@
 //! The driver as the gateway runs it, over a real pseudo terminal and a real socket.
 
-#![allow(clippy::unwrap_used)] // in a test's helpers too, an unwrap is the assertion
+#![expect(clippy::unwrap_used, reason = "in a test's helpers too, an unwrap is the assertion")]
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Lines recorded from the test suite of pymysensors, an independent controller: see
 //! `vectors/NOTICE`.
 
-#![allow(clippy::unwrap_used)] // in a test's helpers too, an unwrap is the assertion
+#![expect(clippy::unwrap_used, reason = "in a test's helpers too, an unwrap is the assertion")]
 
 use serde_json::Value;
 use wharf_mysensors::message::Message;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -23,13 +24,15 @@ use super::super::Way;
 use super::super::feed::Feed;
 use super::super::nodes::LIBRARY;
 use super::tally::Tally;
+use crate::downlink::Asker;
 use crate::seldom::Seldom;
 
 /// How long a controller may take to accept what waits for it.
 const TAKES: Duration = Duration::from_secs(5);
 /// The most bytes that are written at once.
 const AT_ONCE: usize = 4096;
-/// The most asks of one controller that may be under way; one more is not obeyed.
+/// The most asks of one controller that may be under way; one more is not obeyed. What waits for a node that
+/// sleeps does not count: it may do so for hours, and the network has bounds of its own for that.
 const UNDER_WAY: usize = 64;
 
 /// What a controller is told when it attaches: a gateway has started, whose nodes may be asked for.
@@ -53,6 +56,7 @@ pub struct Conversation {
     lines: broadcast::Receiver<Arc<str>>,
     way: Way,
     asks: JoinSet<Option<Message>>,
+    places: Arc<Semaphore>,
     complaints: Seldom,
 }
 
@@ -60,7 +64,8 @@ impl Conversation {
     /// With a controller of that name; `None` if there are no messages for doors.
     pub fn new(name: Arc<str>, tally: Arc<Tally>, feed: &Feed, way: Way) -> Option<Self> {
         let lines = feed.lines()?;
-        Some(Self { name, tally, lines, way, asks: JoinSet::new(), complaints: Seldom::default() })
+        let (asks, places) = (JoinSet::new(), Arc::new(Semaphore::new(UNDER_WAY)));
+        Some(Self { name, tally, lines, way, asks, places, complaints: Seldom::default() })
     }
 
     /// Talks until the controller goes, or the gateway stops.
@@ -90,7 +95,7 @@ impl Conversation {
         writer: &mut (impl AsyncWrite + Unpin),
         stop: &CancellationToken,
     ) -> End {
-        let (mut cut, mut chunk) = (Frames::lines(LONGEST_LINE), [0; 1024]);
+        let (mut cut, mut chunk, mut too_long) = (Frames::lines(LONGEST_LINE), [0; 1024], 0);
         let ready = internal(types::READY, READY).to_line();
         if let Err(end) = self.write(writer, &ready).await {
             return end;
@@ -107,7 +112,10 @@ impl Conversation {
                     Ok(0) | Err(_) => return End::Gone,
                     Ok(count) => {
                         let lines = cut.push(&chunk[..count]);
-                        self.tally.heard(lines.len());
+                        let thrown_away = cut.tally().too_long - too_long;
+                        too_long += thrown_away;
+                        self.tally.heard(lines.len().saturating_add(usize::try_from(thrown_away).unwrap_or_default()));
+                        (0..thrown_away).for_each(|_| self.complain("the line was too long"));
                         lines.iter().filter_map(|line| self.take(line)).map(|message| message.to_line()).collect()
                     }
                 },
@@ -146,15 +154,17 @@ impl Conversation {
         if is_keep_alive(&message) {
             return Some(internal(types::VERSION, LIBRARY));
         }
-        if self.asks.len() >= UNDER_WAY {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
             self.complain("too many of its messages are under way");
             return None;
-        }
+        };
+        let (asker, answer) = Asker::new();
+        let asker = (asker.at(place), answer);
         let (way, name) = (self.way.clone(), self.name.clone());
         self.asks.spawn(async move {
             let Message { node, child, command, ack, kind, payload } = &message;
             let below = format!("{node}/{child}/{}/{}/{kind}", command.number(), u8::from(*ack));
-            match way.ask(&name, &below, payload.clone()).await {
+            match way.ask_as(asker, &name, &below, payload.clone()).await {
                 // What its node has confirmed comes back as it went.
                 Ok(answer) => (*ack && *command == Command::Set && answer.get("observed").is_some()).then_some(message),
                 Err(error) => {

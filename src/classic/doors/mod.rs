@@ -7,6 +7,7 @@
 
 mod conversation;
 mod pty;
+mod reception;
 mod tally;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -25,13 +27,11 @@ use wharf_contract::settings::Network;
 use super::Way;
 use super::feed::Feed;
 use crate::config::controllers::Controllers;
-use crate::seldom::Seldom;
 use conversation::{Conversation, End};
 use pty::Port;
+use reception::{MOST, Reception};
 pub use tally::Tally;
 
-/// The most controllers that may be attached over TCP at a time; one more is sent away.
-const MOST: usize = 16;
 /// How many bytes may wait in the system for one controller, beside what waits in the feed.
 const WAITING: u32 = 64 << 10;
 /// How often a controller that says nothing is asked for a sign of life, by the system, and how many may be
@@ -50,6 +50,7 @@ pub struct Doors {
     allow: Arc<[Network]>,
     pty: Option<(Port, PathBuf)>,
     tally: Arc<Tally>,
+    reception: Arc<Reception>,
     feed: Feed,
     way: Way,
 }
@@ -76,7 +77,9 @@ impl Doors {
                 Some((port, path))
             }
         };
-        Ok(Self { listeners, allow: settings.allow.iter().copied().collect(), pty, tally: Tally::new(), feed, way })
+        let tally = Tally::new();
+        let (allow, reception) = (settings.allow.iter().copied().collect(), Reception::new(tally.clone()));
+        Ok(Self { listeners, allow, pty, tally, reception, feed, way })
     }
 
     /// What is counted at them.
@@ -91,13 +94,14 @@ impl Doors {
             let hall = Hall {
                 allow: self.allow.clone(),
                 tally: self.tally.clone(),
+                reception: self.reception.clone(),
                 feed: self.feed.clone(),
                 way: self.way.clone(),
             };
             tasks.spawn(hall.serve(listener, stop.clone()));
         }
         if let Some((port, path)) = self.pty {
-            tasks.spawn(serve_pty(port, path, (self.tally, self.feed, self.way), stop));
+            tasks.spawn(serve_pty(port, path, self.reception, (self.tally, self.feed, self.way), stop));
         }
         while tasks.join_next().await.is_some() {}
     }
@@ -117,6 +121,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 struct Hall {
     allow: Arc<[Network]>,
     tally: Arc<Tally>,
+    reception: Arc<Reception>,
     feed: Feed,
     way: Way,
 }
@@ -124,19 +129,13 @@ struct Hall {
 impl Hall {
     async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let mut controllers = JoinSet::new();
-        let mut refusals = Seldom::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => match self.why_not(peer, controllers.len()) {
-                        None => { controllers.spawn(self.attend(stream, peer, stop.clone())); }
-                        Some(why) => {
-                            self.tally.refused();
-                            if let Some(line) = refusals.note(1) {
-                                warn!(%peer, why, refused = line.count, "a controller was sent away");
-                            }
-                        }
+                    Ok((stream, peer)) => match self.place(peer) {
+                        Ok(place) => { controllers.spawn(self.attend(stream, peer, place, stop.clone())); }
+                        Err(why) => self.reception.send_away(peer, why),
                     },
                     Err(error) => {
                         warn!(%error, "a controller could not be let in");
@@ -149,24 +148,32 @@ impl Hall {
         while controllers.join_next().await.is_some() {}
     }
 
-    fn why_not(&self, peer: SocketAddr, attached: usize) -> Option<&'static str> {
+    fn place(&self, peer: SocketAddr) -> Result<OwnedSemaphorePermit, &'static str> {
         let ip = peer.ip().to_canonical();
         if !ip.is_loopback() && !self.allow.iter().any(|network| network.contains(ip)) {
-            return Some("its address is not in `allow`");
+            return Err("its address is not in `allow`");
         }
-        (attached >= MOST).then_some("there are too many already")
+        self.reception.place()
     }
 
     /// A controller's stay, from its coming to its going.
-    fn attend(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+    fn attend(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
         let name: Arc<str> = format!("controller {peer}").into();
         let (tally, feed, way) = (self.tally.clone(), self.feed.clone(), self.way.clone());
         async move {
+            let _place = place;
             // It can be talked to all the same.
             if let Err(error) = prepare(&stream) {
                 warn!(controller = %name, %error, "its connection cannot be set up as it should");
             }
-            let (reader, writer) = stream.into_split();
+            // Halves that own it would close it in order when they go.
+            let (reader, writer) = stream.split();
             let conversation = Conversation::new(name, tally, &feed, way);
             if let Some(conversation) = conversation {
                 conversation.run(reader, writer, stop).await;
@@ -194,6 +201,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 async fn serve_pty(
     mut port: Port,
     path: PathBuf,
+    reception: Arc<Reception>,
     (tally, feed, way): (Arc<Tally>, Feed, Way),
     stop: CancellationToken,
 ) {
@@ -204,11 +212,15 @@ async fn serve_pty(
             () = port.attached() => {}
         }
         let Some(conversation) = Conversation::new(name.clone(), tally.clone(), &feed, way.clone()) else { return };
-        if let Ok((reader, writer)) = port.ends() {
-            let end = conversation.run(reader, writer, stop.clone()).await;
-            if end == End::Stopped {
-                return;
+        match (reception.place(), port.ends()) {
+            (Ok(_place), Ok((reader, writer))) => {
+                let end = conversation.run(reader, writer, stop.clone()).await;
+                if end == End::Stopped {
+                    return;
+                }
             }
+            (Err(why), _) => reception.send_away(&name, why),
+            (Ok(_), Err(_)) => {}
         }
         // A port that was held exclusively stays so, even when it is closed: so it is another one.
         while let Err(error) = port.renew() {
@@ -223,7 +235,12 @@ async fn serve_pty(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::topics::Topics;
 
     #[tokio::test]
     async fn a_controller_that_has_vanished_is_noticed_within_a_minute() {
@@ -236,5 +253,26 @@ mod tests {
         let (idle, between) = (sockopt::tcp_keepidle(&stream).unwrap(), sockopt::tcp_keepintvl(&stream).unwrap());
         assert!(idle + between * sockopt::tcp_keepcnt(&stream).unwrap() <= Duration::from_secs(60));
         assert!(sockopt::tcp_user_timeout(&stream).unwrap() <= 60_000);
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_stops_breaks_off_lest_controllers_take_it_for_their_own_wish() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut controller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let (feed, way) = (Feed::new(None, true, false), Way::new(Topics::new("gw1"), mpsc::channel(1).0));
+        let tally = Tally::new();
+        let reception = Reception::new(tally.clone());
+        let hall = Hall { allow: Arc::new([]), tally, reception, feed, way };
+        let place = hall.place(peer).unwrap();
+        let stop = CancellationToken::new();
+        let stay = tokio::spawn(hall.attend(stream, peer, place, stop.clone()));
+        let mut greeting = [0; 39];
+        controller.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting[..], b"0;255;3;0;14;Gateway startup complete.\n");
+        stop.cancel();
+        timeout(Duration::from_secs(20), stay).await.unwrap().unwrap();
+        let ended = controller.read(&mut greeting).await.map_err(|error| error.kind());
+        assert_eq!(ended, Err(std::io::ErrorKind::ConnectionReset));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use wharf_contract::{DeviceId, PointId, Reading, Unit, Value};
 use wharf_mysensors::message::{Command, GATEWAY, Message, SELF};
+use wharf_mysensors::paced::Paced;
 use wharf_mysensors::types;
 
 use super::super::kinds::{self, Kind};
@@ -25,6 +26,8 @@ pub(super) struct Node {
     pub by_point: HashMap<PointId, u8>,
     /// When its values are said once more.
     pub values_due: Option<Instant>,
+    /// What it says of itself when it is asked.
+    pub presentation: Paced,
 }
 
 /// A point as a child.
@@ -66,7 +69,8 @@ impl Node {
     /// A node without children.
     pub fn new(device: DeviceId) -> Self {
         let (children, by_point) = (BTreeMap::new(), HashMap::new());
-        Self { device, is_away: false, battery: None, children, by_point, values_due: None }
+        let presentation = Paced::default();
+        Self { device, is_away: false, battery: None, children, by_point, values_due: None, presentation }
     }
 
     /// Its values are not known any more, and are not said again.
@@ -235,7 +239,7 @@ pub(super) fn battery(reading: &Reading, value: &Value) -> Option<u8> {
     let level = value
         .as_f64()
         .filter(|_| is_battery(reading) && reading.unit.as_ref().is_some_and(|unit| unit.as_str() == "%"))?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is from 0 to 100
+    // It is from 0 to 100.
     (0.0..=100.0).contains(&level).then_some(level.round() as u8)
 }
 

@@ -1,6 +1,11 @@
 use std::time::SystemTime;
 
+use wharf_mysensors::paced::PAUSE;
+
 use super::*;
+
+/// How long the gateway has been running.
+const UP: Duration = Duration::from_secs(60);
 
 fn reading(device: &str, point: &str, value: Value, unit: &str) -> Reading {
     let mut reading = Reading::good(device.into(), point.into(), value, SystemTime::UNIX_EPOCH);
@@ -21,7 +26,7 @@ fn nodes() -> Nodes {
 }
 
 fn ask(nodes: &mut Nodes, line: &str) -> Reply {
-    nodes.asked(&Message::parse(line.as_bytes()).unwrap(), Duration::from_secs(60), Instant::now())
+    nodes.asked(&Message::parse(line.as_bytes()).unwrap(), UP, Instant::now())
 }
 
 fn said(reply: Reply) -> Vec<String> {
@@ -142,9 +147,9 @@ fn values_are_said_again_a_moment_after_a_presentation() {
     nodes.hear(&temperature("fridge", 4.5), now);
     nodes.hear(&temperature("fridge", 4.75), now);
     let due = nodes.until().unwrap();
-    assert_eq!(nodes.due(now), []);
-    assert_eq!(lines(&nodes.due(due)), ["200;1;1;0;0;4.75"]);
-    assert_eq!((nodes.due(due), nodes.until()), (Vec::new(), None));
+    assert_eq!(nodes.due(UP, now), []);
+    assert_eq!(lines(&nodes.due(UP, due)), ["200;1;1;0;0;4.75"]);
+    assert_eq!((nodes.due(UP, due), nodes.until()), (Vec::new(), None));
 }
 
 #[test]
@@ -159,8 +164,11 @@ fn a_controller_gets_what_it_asks_for() {
     let presented = said(ask(&mut nodes, "200;255;3;0;19;"));
     assert_eq!(presented.first().unwrap(), "200;255;0;0;17;2.3.2");
     assert_eq!(presented.last().unwrap(), "200;1;1;0;0;4.5");
-    assert_eq!(said(ask(&mut nodes, "200;255;3;0;13;")), presented);
-    assert_eq!(said(ask(&mut nodes, "255;255;3;0;19;")).len(), 10);
+    let later = |nodes: &mut Nodes, line: &str, times| {
+        said(nodes.asked(&Message::parse(line.as_bytes()).unwrap(), UP, Instant::now() + PAUSE * times))
+    };
+    assert_eq!(later(&mut nodes, "200;255;3;0;13;", 2), presented);
+    assert_eq!(later(&mut nodes, "255;255;3;0;19;", 4).len(), 10);
     assert_eq!(said(ask(&mut nodes, "255;255;3;0;5;1")), [""; 0]);
     for (line, why) in [
         ("200;7;2;0;0;", "fridge has no child 7"),
@@ -233,7 +241,7 @@ fn nothing_is_said_again_of_a_device_that_does_not_answer() {
     };
     assert_eq!(values(&presented), ["199;1;1;0;0;30"]);
     let due = nodes.until().unwrap();
-    assert_eq!(lines(&nodes.due(due)), ["199;1;1;0;0;30"]);
+    assert_eq!(lines(&nodes.due(UP, due)), ["199;1;1;0;0;30"]);
     assert_eq!(lines(&nodes.discover_all()), ["199;255;3;0;21;0"]);
     assert_eq!(said(ask(&mut nodes, "255;255;3;0;18;")), ["199;255;3;0;22;60000"]);
     assert_eq!(ask(&mut nodes, "200;255;3;0;18;"), Reply::Refuse("fridge is offline".into()));
@@ -285,4 +293,38 @@ fn a_dimmer_is_on_or_off_as_well() {
     assert_eq!(lines(&nodes.hear(&position(0), Instant::now())), ["200;1;1;0;2;0", "200;1;1;0;3;0"]);
     assert_eq!(ask(&mut nodes, "200;1;1;1;2;1"), write(Value::Float(90.0)));
     assert_eq!(ask(&mut nodes, "200;1;1;1;3;25"), write(Value::Int(25)));
+}
+
+#[test]
+fn a_controller_that_asks_in_a_loop_is_answered_at_once_and_then_once_in_ten_seconds() {
+    let (mut nodes, start) = (nodes(), Instant::now());
+    for device in ["fridge", "attic"] {
+        nodes.hear(&temperature(device, 4.5), start);
+    }
+    let mut now = start + VALUES_FOLLOW;
+    nodes.due(UP, now);
+    let heard = |said: &[String], line: &str| said.iter().filter(|said| said.ends_with(line)).count();
+    let mut told = Vec::new();
+    let questions = ["200;255;3;0;19;", "255;255;3;0;19;", "199;255;3;0;13;", "255;255;3;0;20;", "255;255;3;0;18;"];
+    for _ in 0..250 {
+        for question in questions {
+            told.extend(said(nodes.asked(&Message::parse(question.as_bytes()).unwrap(), UP, now)));
+        }
+        now += Duration::from_millis(100);
+        told.extend(lines(&nodes.due(UP, now)));
+    }
+    for line in ["200;1;0;0;6;temperature", "199;1;0;0;6;temperature", "200;255;3;0;21;0", "200;255;3;0;22;60000"] {
+        assert_eq!(heard(&told, line), 3, "{line}");
+    }
+    // Each question for all is one for each node where it is the presentation.
+    assert_eq!(nodes.take_coalesced(), 250 * 6 - 4);
+    // Whoever asked after the last answer has one more, and then there is silence.
+    let mut last = Vec::new();
+    while let Some(due) = nodes.until() {
+        last.extend(lines(&nodes.due(UP, due)));
+    }
+    assert_eq!(heard(&last, "200;1;0;0;6;temperature"), 1);
+    // One value costs one message, and is answered each time.
+    let value = "200;1;2;0;0;";
+    assert_eq!([said(ask(&mut nodes, value)), said(ask(&mut nodes, value))], [["200;1;1;0;0;4.5"]; 2]);
 }

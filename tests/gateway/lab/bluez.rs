@@ -1,10 +1,10 @@
 //! A pretended BlueZ on a bus of its own: `tests/lab/ble/mock_bluez.py`, which steers its sensors.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value as Json;
+use wharf_test_support::lab;
 
 /// A running pretence; it ends when its standard input closes, so it never outlives the test.
 pub struct Bluez {
@@ -17,14 +17,8 @@ pub struct Bluez {
 impl Bluez {
     /// Starts it; `None`, and said, where Python lacks what it needs and cannot get it.
     pub fn start() -> Option<Self> {
-        let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/ble");
-        let python = Command::new("sh").arg(lab.join("python.sh")).output().unwrap();
-        if !python.status.success() {
-            eprintln!("skipped: no Python for the mock: {}", String::from_utf8_lossy(&python.stderr));
-            return None;
-        }
-        let mut child = Command::new(String::from_utf8(python.stdout).unwrap().trim())
-            .arg(lab.join("mock_bluez.py"))
+        let mut child = Command::new(lab::python("ble")?)
+            .arg(lab::folder("ble").join("mock_bluez.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value as Json, json};
+use wharf_test_support::lab;
 
 use super::{PATIENCE, wait_for};
 
@@ -37,14 +38,8 @@ impl Controller {
 
     /// `None`, and said, where Python lacks what it needs and cannot get it.
     fn start(args: &[&str]) -> Option<Self> {
-        let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/mysensors");
-        let python = Command::new("sh").arg(lab.join("python.sh")).output().unwrap();
-        if !python.status.success() {
-            eprintln!("skipped: no pymysensors: {}", String::from_utf8_lossy(&python.stderr));
-            return None;
-        }
-        let mut child = Command::new(String::from_utf8(python.stdout).unwrap().trim())
-            .arg(lab.join("controller.py"))
+        let mut child = Command::new(lab::python("mysensors")?)
+            .arg(lab::folder("mysensors").join("controller.py"))
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

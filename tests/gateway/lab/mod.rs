@@ -10,8 +10,6 @@ pub mod client;
 pub mod consumer;
 pub mod controller;
 pub mod forwarder;
-#[path = "../../lab/free_port.rs"]
-mod free_port;
 pub mod front;
 pub mod garden;
 pub mod gateway;
@@ -31,7 +29,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use free_port::free_port;
+pub use wharf_test_support::lab::free_port;
 
 /// How long something may take that is expected to happen: generous, because machines are slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -119,7 +119,10 @@ pub mod quantity {
 
     macro_rules! quantities {
         ($($name:ident = $make:ident($($argument:literal),*);)*) => {
-            $(#[allow(missing_docs)] pub const $name: Quantity = Quantity::$make($($argument),*);)*
+            $(
+                #[allow(missing_docs, reason = "their names say it all")]
+                pub const $name: Quantity = Quantity::$make($($argument),*);
+            )*
             /// All of them.
             pub const ALL: &[Quantity] = &[$($name),*];
         };

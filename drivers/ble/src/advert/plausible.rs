@@ -26,7 +26,7 @@ const LIMITS: &[(Quantity, RangeInclusive<f64>)] = &[
 pub(super) fn check(datum: &mut Datum) {
     let number = match datum.value {
         Ok(Value::Float(number)) => number,
-        #[allow(clippy::cast_precision_loss)] // Far above every limit where it loses any.
+        // Far above every limit where it loses any.
         Ok(Value::Int(number)) => number as f64,
         _ => return,
     };

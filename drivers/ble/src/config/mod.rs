@@ -199,4 +199,4 @@ settings! {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,25 +5,28 @@ use std::time::SystemTime;
 use serde_json::json;
 use tokio::time::Instant;
 use wharf_contract::Value;
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
+use wharf_test_support::settings::read_with;
 
 use super::*;
 use crate::advert::{Advert, Uuid};
 use crate::roster::Roster;
 
-pub(crate) fn tree(value: &serde_json::Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        serde_json::Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        serde_json::Value::Null => NodeKind::Scalar { text: String::new(), style: Style::Plain },
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
+/// A device with nothing said of it but its address.
+pub(crate) fn device(address: &str) -> DeviceSettings {
+    DeviceSettings {
+        gatt: None,
+        connect: None,
+        pair: None,
+        mac: Mac(address.parse().unwrap()),
+        key: None,
+        model: None,
+        medium: None,
+        implausible: Implausible::Refuse,
+        heartbeat: Period::secs(600),
+        every: None,
+        quiet_after: None,
+        points: Named::none(),
+    }
 }
 
 fn read(value: &serde_json::Value) -> (Option<LinkSettings>, Vec<String>) {
@@ -34,9 +37,8 @@ fn read(value: &serde_json::Value) -> (Option<LinkSettings>, Vec<String>) {
         "file:short.passkey" => Ok("12345".to_owned()),
         _ => Err(format!("{name} cannot be read")),
     };
-    let mut cx = Context::new("/etc/wharf", &secrets);
-    let settings = LinkSettings::decode(&tree(value), &mut cx);
-    let problems = cx.finish().0.into_iter();
+    let (settings, problems) = read_with(value, &secrets);
+    let problems = problems.into_iter();
     (settings, problems.map(|problem| format!("{}: {}", problem.path, problem.message)).collect())
 }
 

@@ -56,7 +56,7 @@ impl Plan {
 
     /// A value as it is told.
     fn apply(&self, value: Value) -> Value {
-        #[allow(clippy::float_cmp)] // what was written, not what was reckoned
+        // These are compared as they were written; nothing was reckoned yet.
         let untouched = self.scale == 1.0 && self.offset == 0.0 && self.precision.is_none();
         match value {
             Value::Int(_) | Value::Float(_) if !untouched => {

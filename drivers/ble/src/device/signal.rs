@@ -33,7 +33,7 @@ impl Signal {
             }
         }
         self.told = Some((average, now));
-        #[allow(clippy::cast_possible_truncation)] // within the bounds of an i16
+        // It is within the bounds of an i16.
         Some(average.round() as i64)
     }
 }

@@ -3,36 +3,16 @@
 use super::*;
 use crate::advert::Frame;
 use crate::advert::quantity::{BUTTON, HUMIDITY, TEMPERATURE};
-use crate::config::{Implausible, Mac};
+use crate::config::tests::device;
 use wharf_contract::Quality;
-use wharf_contract::settings::{Named, Period};
+
+const ADDRESS: &str = "A4:C1:38:56:53:84";
 
 struct Bench {
     device: Device,
     start: Instant,
     /// The reasons for which something was not used.
     unused: Vec<&'static str>,
-}
-
-fn settings() -> DeviceSettings {
-    DeviceSettings {
-        gatt: None,
-        connect: None,
-        pair: None,
-        mac: Mac(address()),
-        key: None,
-        model: None,
-        medium: None,
-        implausible: Implausible::Refuse,
-        heartbeat: Period::secs(600),
-        every: None,
-        quiet_after: None,
-        points: Named::none(),
-    }
-}
-
-fn address() -> Address {
-    "A4:C1:38:56:53:84".parse().unwrap()
 }
 
 fn frame(values: Vec<Datum>) -> Word {
@@ -45,12 +25,12 @@ fn refused(refusal: Refusal) -> Word {
 
 impl Bench {
     fn new() -> Self {
-        Self { device: Device::listed("fridge".into(), &settings()), start: Instant::now(), unused: Vec::new() }
+        Self { device: Device::listed("fridge".into(), &device(ADDRESS)), start: Instant::now(), unused: Vec::new() }
     }
 
     /// What is told when this is heard after so many seconds, in short.
     fn hear(&mut self, secs: u64, word: &Word) -> Vec<String> {
-        self.hear_with(secs, word, &Advert::new(address()))
+        self.hear_with(secs, word, &Advert::new(ADDRESS.parse().unwrap()))
     }
 
     fn hear_with(&mut self, secs: u64, word: &Word, advert: &Advert) -> Vec<String> {
@@ -76,6 +56,7 @@ fn short(event: &Event) -> String {
             Some(reason) => format!("alive {alive}: {reason}"),
             None => format!("alive {alive}"),
         },
+        Event::Renamed { .. } => format!("{event:?}"),
     }
 }
 
@@ -188,7 +169,7 @@ fn one_that_changes_over_to_what_cannot_be_read_is_gone_for_that_reason() {
 
 #[test]
 fn what_no_format_reads_is_told_of_once_and_as_bytes_if_the_site_wants_them() {
-    let mut advert = Advert::new(address());
+    let mut advert = Advert::new(ADDRESS.parse().unwrap());
     advert.manufacturer_data.insert(0x0499, vec![0xaa, 0x01]);
     let mut bench = Bench::new();
     let told: Vec<_> = (0..4).flat_map(|secs| bench.hear(secs, &Word::Said(Verdict::NotMine))).collect();
@@ -199,10 +180,10 @@ fn what_no_format_reads_is_told_of_once_and_as_bytes_if_the_site_wants_them() {
 
 #[test]
 fn the_signal_is_a_diagnostic_point_and_the_address_a_label_without_the_gateways_name() {
-    let mut advert = Advert::new(address());
+    let mut advert = Advert::new(ADDRESS.parse().unwrap());
     advert.rssi = Some(-60);
     let mut events = Vec::new();
-    let mut device = Device::listed("fridge".into(), &settings());
+    let mut device = Device::listed("fridge".into(), &device(ADDRESS));
     device.hear(&advert, &frame(Vec::new()), SystemTime::UNIX_EPOCH, Instant::now(), &mut events);
     let Some(Event::Reading(rssi)) = events.last() else { panic!("{events:?}") };
     assert_eq!((rssi.point.as_str(), rssi.value.clone()), ("rssi", Some(Value::Int(-60))));

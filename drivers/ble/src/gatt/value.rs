@@ -104,7 +104,7 @@ fn number_bytes(value: &Value, field: &Field) -> Result<Vec<u8>, String> {
         (Meaning::Flags(flags), _) => flag_bits(value, flags, width)?,
         (_, Form::Bool) => u64::from(truth(value)? != field.inverted),
         (meaning, Form::F32) => {
-            #[allow(clippy::cast_possible_truncation)] // rounding to what the device holds is meant
+            // Rounding to what the device holds is meant.
             let narrow = unscaled(value, meaning)? as f32;
             finite(narrow.is_finite(), value)?;
             u64::from(narrow.to_bits())
@@ -143,7 +143,7 @@ fn whole(value: &Value, meaning: &Meaning) -> Result<i128, String> {
         return Ok(i128::from(*number));
     }
     let raw = unscaled(value, meaning)?.round();
-    #[allow(clippy::cast_possible_truncation)] // far below 2^127
+    // Far below 2^127, so nothing is cut off.
     if raw.abs() < 1e20 { Ok(raw as i128) } else { Err(format!("{value} is too large")) }
 }
 
@@ -159,7 +159,7 @@ fn whole_bits(number: i128, form: Form) -> Result<u64, String> {
     if number < least || number > most {
         return Err(format!("{number} does not fit {least} to {most}"));
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // in range; two's complement is meant
+    // It is in range, and two's complement is meant.
     let plain = number as u64;
     Ok(match form {
         Form::Bcd(_) => {

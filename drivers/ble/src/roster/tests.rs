@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::advert::Uuid;
-use crate::config::{BindKey, DeviceSettings, Mac, NameTemplate, Scan};
-use wharf_contract::settings::{Named, Period, Ranged};
+use crate::config::tests::device;
+use crate::config::{BindKey, DeviceSettings, NameTemplate, Scan};
+use wharf_contract::settings::{Period, Ranged};
 
 /// 25.06 °C and 50.55 %, in BTHome v2.
 const WARM: &str = "4002ca0903bf13";
@@ -34,20 +35,7 @@ fn adopting(model: &str, rssi: Option<i16>, name: &str, most: u16) -> LinkSettin
 }
 
 fn listed(address: &str, key: Option<&str>) -> DeviceSettings {
-    DeviceSettings {
-        gatt: None,
-        connect: None,
-        pair: None,
-        mac: Mac(address.parse().unwrap()),
-        key: key.map(|key| BindKey(key.parse().unwrap())),
-        model: None,
-        medium: None,
-        implausible: Implausible::Refuse,
-        heartbeat: Period::secs(600),
-        every: None,
-        quiet_after: None,
-        points: Named::none(),
-    }
+    DeviceSettings { key: key.map(|key| BindKey(key.parse().unwrap())), ..device(address) }
 }
 
 /// The name of the device that hears this, if any does.
@@ -158,6 +146,7 @@ fn told(roster: &mut Roster, advert: &Advert, now: Instant) -> String {
     let words = events.iter().map(|event| match event {
         Event::Reading(reading) => reading.point.to_string(),
         Event::Device { alive, reason, .. } => format!("{alive} {}", reason.clone().unwrap_or_default()),
+        Event::Renamed { .. } => format!("{event:?}"),
     });
     words.collect::<Vec<_>>().join(", ")
 }

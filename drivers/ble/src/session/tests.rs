@@ -65,6 +65,7 @@ impl Bench {
         match self.event().await {
             Event::Reading(reading) => format!("{}/{} {:?}", reading.device, reading.point, reading.value),
             Event::Device { device, alive, reason } => format!("{device} {alive} {}", reason.unwrap_or_default()),
+            other => format!("{other:?}"),
         }
     }
 

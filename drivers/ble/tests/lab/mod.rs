@@ -4,7 +4,7 @@
 //! bus starts the mock, and the mock starts the test's own program again for that one test, with the
 //! address set. There the test's second half runs, and steers the mock by a socket.
 
-#[allow(dead_code)] // the radio's tests drive no site
+#[allow(dead_code, reason = "the radio's tests drive no site")]
 pub mod site;
 
 use std::io::{BufRead, BufReader, Write};
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use wharf_ble::advert::{Address, Advert};
 use wharf_ble::radio::{Counters, Heard, Radio, RadioSettings, RadioState, Timeouts};
+use wharf_test_support::lab;
 
 const CONTROL: &str = "WHARF_TEST_BLUEZ";
 
@@ -39,16 +40,11 @@ where
         runtime.block_on(test(bluez));
         return;
     }
-    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/lab/ble");
-    let python = Command::new("sh").arg(lab.join("python.sh")).output().unwrap();
-    if !python.status.success() {
-        eprintln!("skipped: no Python for the mock: {}", String::from_utf8_lossy(&python.stderr));
-        return;
-    }
+    let Some(python) = lab::python("ble") else { return };
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
-    let status = Command::new(String::from_utf8(python.stdout).unwrap().trim())
-        .arg(lab.join("mock_bluez.py"))
+    let status = Command::new(python)
+        .arg(lab::folder("ble").join("mock_bluez.py"))
         .args([Path::new("--control"), &socket, Path::new("--")])
         .arg(std::env::current_exe().unwrap())
         .args([&name_of::<F>(), "--exact", "--nocapture", "--include-ignored"])

@@ -7,39 +7,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use wharf_ble::Ble;
 use wharf_ble::gatt::{Settings, Sharing, Waits};
 use wharf_ble::radio::Timeouts;
-use wharf_ble::{Ble, LinkSettings};
 use wharf_contract::port::Outcome;
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
 use wharf_contract::{Action, Answer, Command, Driver, DriverError, Event, LinkEvent, Port, PortEnd, Quality, Value};
+use wharf_test_support::settings::valid;
 
 /// How long anything may take that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A site file, as JSON.
-fn tree(value: &serde_json::Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        serde_json::Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
-}
-
-fn settings(link: &serde_json::Value) -> LinkSettings {
-    let secrets = |name: &str| Err(format!("there is no {name}"));
-    let mut cx = Context::new("/", &secrets);
-    let settings = LinkSettings::decode(&tree(link), &mut cx);
-    let problems: Vec<_> = cx.finish().0.into_iter().map(|problem| problem.message).collect();
-    assert_eq!(problems, [""; 0]);
-    settings.unwrap()
-}
 
 /// Waits that are short.
 pub fn hurried(settings: Settings) -> Settings {
@@ -71,7 +47,7 @@ pub struct Site {
 
 impl Site {
     pub fn start(link: &serde_json::Value, timeouts: Timeouts, waits: impl FnOnce(Settings) -> Settings) -> Self {
-        let ble = Arc::new(Ble::new("hall".into(), &settings(link)).waiting(timeouts, waits));
+        let ble = Arc::new(Ble::new("hall".into(), &valid(link)).waiting(timeouts, waits));
         let (sender, events) = mpsc::channel(4096);
         let stop = CancellationToken::new();
         let (mut port, end) = Port::new("hall".into(), sender, stop.clone());

@@ -139,15 +139,17 @@ impl Devices {
         self.lock().find(device).map(|known| known.traffic.clone()).unwrap_or_default()
     }
 
-    /// Notes what is said of a device.
+    /// Notes what is said of a device. A reading alone makes none: a link may have something to tell in
+    /// the name of what is no device, such as a question of a node that has no number yet.
     pub(super) fn note(&self, event: &Event) {
         let mut table = self.lock();
         match event {
             Event::Reading(reading) => {
-                if let Some(device) = table.find(&reading.device) {
+                if let Some(device) = table.known(&reading.device) {
                     device.heard(reading);
                 }
             }
+            Event::Renamed { from, .. } => table.forget(from),
             Event::Device { device, alive, reason } => {
                 if let Some(device) = table.find(device) {
                     device.told(*alive, reason.as_deref());
@@ -192,6 +194,19 @@ impl Devices {
 }
 
 impl Table {
+    /// The device, if something was said of it.
+    fn known(&mut self, name: &DeviceId) -> Option<&mut Device> {
+        self.known.get_mut(*self.places.get(name)?)
+    }
+
+    /// There is no device of this name any more. That is rare, so all places are counted anew.
+    fn forget(&mut self, name: &DeviceId) {
+        if self.places.remove(name).is_some() {
+            self.known.retain(|device| device.name != *name);
+            self.places = self.known.iter().enumerate().map(|(place, device)| (device.name.clone(), place)).collect();
+        }
+    }
+
     /// The device, known from now on; `None` if there is no room.
     fn find(&mut self, name: &DeviceId) -> Option<&mut Device> {
         let place = match self.places.get(name) {
@@ -257,11 +272,34 @@ mod tests {
     async fn a_point_without_a_value_is_named_until_it_has_one() {
         let devices = Devices::default();
         let trouble = || devices.look(1).devices.remove(0).trouble.map(|(point, _)| point);
+        told(&devices, "tank", true, None);
         bad(&devices, "tank", "level");
         good(&devices, "tank", "valve");
         assert_eq!(trouble(), Some("level".into()));
         good(&devices, "tank", "level");
         assert_eq!(trouble(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_alone_makes_no_device() {
+        let devices = Devices::default();
+        good(&devices, "garden-255", "internal-id-request");
+        bad(&devices, "garden-0", "inclusion");
+        assert_eq!(names(&devices.look(9)), Vec::<&str>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_is_called_otherwise_is_known_by_its_new_name_only() {
+        let devices = Devices::default();
+        for device in ["garden-7", "garden-8", "garden-9"] {
+            told(&devices, device, true, None);
+        }
+        devices.note(&Event::Renamed { from: "garden-8".into(), to: "garden-roses".into() });
+        told(&devices, "garden-roses", true, None);
+        told(&devices, "garden-9", false, Some("the link is down"));
+        good(&devices, "garden-8", "level");
+        let all = devices.look(9);
+        assert_eq!((names(&all), all.counts), (vec!["garden-9", "garden-7", "garden-roses"], [1, 0, 2]));
     }
 
     #[tokio::test(start_paused = true)]

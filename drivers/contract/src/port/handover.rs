@@ -107,7 +107,9 @@ impl Handover {
     pub(super) async fn emit(&self, event: Event) {
         let taken_at = match &event {
             Event::Reading(reading) => reading.taken_at,
-            Event::Device { device, .. } => return self.tell(device.clone(), self.with_link(event)),
+            Event::Device { device, .. } | Event::Renamed { from: device, .. } => {
+                return self.tell(device.clone(), self.with_link(event));
+            }
         };
         self.shared.hand_over_aside(&self.events);
         match self.room().await {

@@ -170,7 +170,7 @@ pub fn parse_duration(mut text: &str) -> Option<Duration> {
         let unit_length = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let (unit, rest) = rest.split_at(unit_length);
         let index = DURATION_UNITS[..units_left].iter().position(|(name, _)| *name == unit)?;
-        #[allow(clippy::cast_precision_loss)] // a day has 27 bits
+        // Even a day has 27 bits, so this is exact.
         let unit_ms = DURATION_UNITS[index].1 as f64;
         total_ms += number * unit_ms;
         units_left = index;
@@ -183,10 +183,10 @@ fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
     let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit)?;
-    #[allow(clippy::cast_precision_loss)] // a power of two, or far below 2^53
+    // Each factor is a power of two or far below 2^53, so it is exact.
     let bytes = number * *factor as f64;
     // 2^53: every smaller whole number is exact.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked to be in range
+    // Checked to be in range.
     (bytes <= 9_007_199_254_740_992.0).then(|| bytes.round() as u64)
 }
 

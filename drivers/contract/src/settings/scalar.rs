@@ -51,7 +51,7 @@ pub fn whole<T: TryFrom<i128>>(node: &Node, cx: &mut Context, min: i128, max: i1
     let number = match node.typed() {
         Some(Typed::Int(number)) => number,
         // JSON Schema counts 3.0 and 1e3 as whole, so they are whole here too.
-        #[allow(clippy::cast_possible_truncation)] // no fraction, and far inside i128
+        // It has no fraction and is far inside i128.
         Some(Typed::Float(number)) if number.fract() == 0.0 && number.abs() < 1e18 => number as i128,
         _ => return not_a_number(node, cx, "a whole number"),
     };
@@ -69,7 +69,7 @@ impl Setting for f64 {
 
     fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
         match node.typed() {
-            #[allow(clippy::cast_precision_loss)] // written by hand, so short
+            // It is written by hand, so short enough to be exact.
             Some(Typed::Int(number)) => Some(number as f64),
             Some(Typed::Float(number)) if number.is_finite() => Some(number),
             _ => not_a_number(node, cx, "a number"),

@@ -1,18 +1,14 @@
 //! Lines of devices as a site file describes them.
 
-use wharf_contract::settings::{Context, Setting};
+use wharf_test_support::settings::valid;
 
 use super::*;
 use crate::config::LinkSettings;
-use crate::config::tests::tree;
 
 /// A roster of the devices that stand under `devices:`, written as JSON.
 fn roster(devices: &serde_json::Value) -> Roster {
     let link = serde_json::json!({ "tcp": "host:1", "devices": devices });
-    let mut cx = Context::new("/etc/wharf", &|_| Err("none".into()));
-    let settings = LinkSettings::decode(&tree(&link), &mut cx);
-    assert!(cx.problems().is_empty(), "{:?}", cx.problems());
-    Roster::new(settings.unwrap().devices().into())
+    Roster::new(valid::<LinkSettings>(&link).devices().into())
 }
 
 /// What a line is taken for, in one line.

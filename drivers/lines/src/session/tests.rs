@@ -5,11 +5,10 @@ use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wharf_contract::command::PendingAnswer;
-use wharf_contract::settings::{Context, Setting};
 use wharf_contract::{Answer, LinkEvent, PortEnd, Value};
+use wharf_test_support::settings::valid;
 
 use super::*;
-use crate::config::tests::tree;
 use crate::session::turn::MOST_WAITING;
 
 /// A session, and the device that it talks to.
@@ -34,10 +33,7 @@ impl Bench {
     fn with(keys: &serde_json::Value, devices: &serde_json::Value) -> Self {
         let mut link = json!({ "serial": "/dev/ttyUSB0", "devices": devices });
         link.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-        let mut cx = Context::new("/etc/wharf", &|_| Err("none".into()));
-        let settings = LinkSettings::decode(&tree(&link), &mut cx);
-        assert!(cx.problems().is_empty(), "{:?}", cx.problems());
-        let link = Link::new(&settings.unwrap());
+        let link = Link::new(&valid(&link));
         let (near, far) = duplex(4096);
         let (sender, events) = mpsc::channel(512);
         let stop = tokio_util::sync::CancellationToken::new();
@@ -85,6 +81,7 @@ impl Bench {
                 Some(value) => format!("{}/{} {value}", reading.device, reading.point),
                 None => format!("{}/{}: {}", reading.device, reading.point, reading.reason.unwrap()),
             },
+            other => format!("{other:?}"),
         }
     }
 

@@ -128,7 +128,7 @@ setting_enum! {
 /// The bits that a number is in a form; or why it cannot be.
 pub(super) fn bits_of(number: RawNumber, form: Form) -> Result<u64, String> {
     let fits = |bits: i128| u64::try_from(bits).ok().filter(|bits| form.bits() >= 64 || bits >> form.bits() == 0);
-    #[allow(clippy::cast_precision_loss)] // the nearest number is what a float form holds
+    // The nearest number is what a float form holds.
     match number {
         RawNumber::Bits(bits) => fits(bits).ok_or_else(|| format!("{bits:#X} has more than {} bits", form.bits())),
         RawNumber::Whole(number) if form.is_float() => bits_of(RawNumber::Real(number as f64), form),

@@ -7,7 +7,7 @@ pub(super) const IDENTIFICATION: u8 = 14;
 
 /// What is asked of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // complete, whoever may ask for it
+#[allow(dead_code, reason = "complete, whoever may ask for it")]
 #[rustfmt::skip] // one line for each function
 pub(crate) enum Request {
     /// Function 1.

@@ -154,7 +154,6 @@ mod tests {
             steps in prop::collection::vec(0.0..0.25_f64, 1..50),
         ) {
             let range = i128::try_from(wraps_at).unwrap();
-            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
             let part = |share: f64| (range as f64 * share * 0.999) as i128;
             let (mut counter, mut endless) = (Counter::default(), part(begin));
             prop_assert_eq!(counter.total(endless, wraps_at), Ok(endless));

@@ -101,13 +101,13 @@ pub(super) fn unnamed(bit: u8) -> String {
 }
 
 fn whole(raw: i128, layout: &Layout) -> Result<Value, String> {
-    #[allow(clippy::cast_precision_loss)] // exactness is checked where it is promised
+    // Exactness is checked where it is promised.
     let rounded = raw as f64;
     match layout.scaling {
         Some(scaling) => scaled(rounded, scaling, layout.precision),
         None => match i64::try_from(raw) {
             Ok(number) => Ok(Value::Int(number)),
-            #[allow(clippy::cast_possible_truncation)] // at most a few times 2^64, so it fits i128
+            // At most a few times 2^64, so it fits i128.
             Err(_) if rounded as i128 == raw => Ok(Value::Float(rounded)),
             Err(_) => Err(format!("{raw} is too large to be carried without loss")),
         },

@@ -49,7 +49,7 @@ impl Mask {
 
 /// How the value is put into its part of a register.
 pub(crate) fn mask(value: &Value, layout: &Layout) -> Result<Mask, String> {
-    #[allow(clippy::cast_possible_truncation)] // at most eight bits
+    // There are eight bits at most.
     let part = |bits: u64, covers: u16, shift: u32| Mask { and: !(covers << shift), or: (bits as u16) << shift };
     let mask = match layout.form {
         Form::Bit(bit) => part(u64::from(truth(value, &layout.meaning)?), 1, u32::from(bit & 15)),
@@ -146,7 +146,6 @@ fn whole_bits(value: &Value, layout: &Layout) -> Result<u64, String> {
     let number = match (value, layout.scaling) {
         (Value::Int(number), None) => i128::from(*number),
         // Saturates far outside of every form, where the range check refuses it.
-        #[allow(clippy::cast_possible_truncation)]
         _ => unscaled(value, layout)?.round() as i128,
     };
     whole_to_bits(number, layout.form).map_err(|reason| match layout.scaling {

@@ -25,7 +25,7 @@ pub(crate) fn join(registers: &[u16], form: Form, order: Order) -> u64 {
 
 /// The low bits as registers, in the order the device expects. For forms that fill their registers.
 pub(crate) fn split(bits: u64, layout: &Layout) -> Vec<u16> {
-    #[allow(clippy::cast_possible_truncation)] // one register at a time
+    // One register at a time.
     let low_first = (0..layout.form.width()).map(|n| layout.order.register((bits >> (16 * n)) as u16));
     if layout.order.low_word_first() { low_first.collect() } else { low_first.rev().collect() }
 }
@@ -33,7 +33,6 @@ pub(crate) fn split(bits: u64, layout: &Layout) -> Vec<u16> {
 /// The number these bits stand for, or why there is none.
 pub(crate) fn from_bits(bits: u64, form: Form) -> Result<Number, String> {
     // The casts keep the low bits on purpose: signed forms are the same bits read as two's complement.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
     let number = match form {
         Form::I8(_) => Number::Whole(i128::from(bits as u8 as i8)),
         Form::I16 => Number::Whole(i128::from(bits as u16 as i16)),
@@ -59,7 +58,7 @@ pub(crate) fn whole_to_bits(number: i128, form: Form) -> Result<u64, String> {
     if number < min || number > max {
         return Err(format!("{number} does not fit {min} to {max}"));
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // in range; two's complement is meant
+    // It is in range, and two's complement is meant.
     let bits = number as u64;
     match form {
         Form::Bcd(digits) => Ok(to_bcd(bits, digits)),
@@ -70,7 +69,7 @@ pub(crate) fn whole_to_bits(number: i128, form: Form) -> Result<u64, String> {
 
 /// The bits of the nearest number a float form can hold; `None` if that is infinite.
 pub(crate) fn float_to_bits(number: f64, form: Form) -> Option<u64> {
-    #[allow(clippy::cast_possible_truncation)] // rounding to what the device holds is meant
+    // Rounding to what the device holds is meant.
     let narrow = number as f32;
     match form {
         Form::F16 => to_half(number).map(u64::from),
@@ -120,7 +119,7 @@ fn to_half(number: f64) -> Option<u16> {
     // Halves of this size are whole multiples of `step`; 2⁻²⁴ is the smallest of all.
     let exponent = if size < 2_f64.powi(-14) { -14 } else { exponent_of(size) };
     let step = 2_f64.powi(exponent - 10);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 2048
+    // From 0 to 2048.
     let steps = (size / step).round_ties_even() as u16;
     // A fraction rounded up to 1024 more carries into the exponent, as it should.
     let biased = u16::try_from(exponent + 14).ok()?;
@@ -129,7 +128,7 @@ fn to_half(number: f64) -> Option<u16> {
 
 /// The exponent of a normal number: `2^e <= size < 2^(e+1)`.
 fn exponent_of(size: f64) -> i32 {
-    #[allow(clippy::cast_possible_truncation)] // eleven bits
+    // Eleven bits are left.
     let biased = (size.to_bits() >> 52 & 0x7FF) as i32;
     biased - 1023
 }

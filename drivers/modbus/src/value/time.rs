@@ -147,7 +147,7 @@ fn count(registers: &[u16], order: Order) -> i64 {
 }
 
 fn counted(bits: u64, width: u16, order: Order) -> Vec<u16> {
-    #[allow(clippy::cast_possible_truncation)] // one register at a time
+    // One register at a time.
     let low_first = (0..width).map(|n| order.register((bits >> (16 * n)) as u16));
     if order.low_word_first() { low_first.collect() } else { low_first.rev().collect() }
 }

@@ -125,7 +125,7 @@ const TABLE: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        #[allow(clippy::cast_possible_truncation)] // below 256
+        // It is below 256.
         let mut crc = byte as u16;
         let mut bit = 0;
         while bit < 8 {

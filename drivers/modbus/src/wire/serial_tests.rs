@@ -55,7 +55,7 @@ async fn shares_of_the_limit(baud: u32, seconds: usize) -> Vec<f64> {
     for _ in 0..seconds {
         let begin = Instant::now();
         let answered = read_on(&mut line, &[1], Duration::from_secs(1)).await;
-        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        // Far below 2^52.
         let rate = answered as f64 / begin.elapsed().as_secs_f64();
         shares.push(rate / wire_limit(baud));
     }

@@ -46,7 +46,7 @@ impl Tally {
     }
 
     /// Whether every request that is over has its outcome.
-    #[cfg_attr(not(test), allow(dead_code))] // a promise that tests hold us to
+    #[cfg_attr(not(test), expect(dead_code, reason = "a promise that tests hold us to"))]
     pub fn adds_up(&self) -> bool {
         self.requests == self.answers + self.broadcasts + self.unanswered()
     }

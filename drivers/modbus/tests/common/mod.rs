@@ -1,6 +1,6 @@
 //! What the driver's integration tests share: settings from JSON, and a driver run on a port.
 
-#![allow(dead_code)] // each test binary uses a part
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod scripted;
 
@@ -13,36 +13,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Problem, Setting, Span, Style};
+use wharf_contract::settings::Problem;
 use wharf_contract::{
     Action, Answer, Command, Driver, DriverError, Event, Health, LinkEvent, Port, PortEnd, Quality, Reading, Value,
 };
 use wharf_modbus::{LinkSettings, Modbus};
+use wharf_test_support::settings::{read, valid};
 
 /// Far longer than anything here takes, however slow the machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The tree that a site file with the same content would become.
-pub fn node(json: &Json) -> Node {
-    let scalar = |text: String, style| NodeKind::Scalar { text, style };
-    let kind = match json {
-        Json::Object(map) => NodeKind::Mapping(
-            map.iter()
-                .map(|(key, value)| Entry { key: key.clone(), key_span: Span::default(), value: node(value) })
-                .collect(),
-        ),
-        Json::Array(items) => NodeKind::Sequence(items.iter().map(node).collect()),
-        Json::String(text) => scalar(text.clone(), Style::Quoted),
-        other => scalar(other.to_string(), Style::Plain),
-    };
-    Node { span: Span::default(), kind }
-}
-
-/// Decodes a link; gives what was decoded and all mistakes.
+/// Reads a link; gives what was read and all mistakes.
 pub fn decode(json: &Json) -> (Option<LinkSettings>, Vec<Problem>) {
-    let mut cx = Context::new(".", &|_| Err("no secrets here".into()));
-    let settings = LinkSettings::decode(&node(json), &mut cx);
-    (settings, cx.finish().0)
+    read(json)
 }
 
 /// A driver at work, seen from the gateway's side.
@@ -60,9 +43,7 @@ pub fn start(json: &Json) -> Running {
 
 /// The driver for the settings, which have to be right.
 pub fn driver(json: &Json) -> Modbus {
-    let (settings, problems) = decode(json);
-    assert_eq!(problems, []);
-    Modbus::new("bus".into(), &settings.expect("settings without a problem"))
+    Modbus::new("bus".into(), &valid(json))
 }
 
 /// The same with a memory on disk.

@@ -1,9 +1,9 @@
 //! A counterpart over Modbus TCP that misbehaves on purpose, request by request.
 
-#![allow(clippy::unwrap_used)] // for tests alone
+#![expect(clippy::unwrap_used, reason = "for tests alone")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -112,6 +112,16 @@ impl Scripted {
             }
         });
         Self { port, requests, connections, listening }
+    }
+
+    /// One that answers, and that closes each connection at its next request once the switch is thrown.
+    pub async fn start_with_switch() -> (Self, Arc<AtomicBool>) {
+        let gone = Arc::new(AtomicBool::new(false));
+        let switch = Arc::clone(&gone);
+        let script = move |request: &Request| {
+            if gone.load(Ordering::SeqCst) { Reply::Close(Vec::new()) } else { now(request.answer()) }
+        };
+        (Self::start(script).await, switch)
     }
 
     /// A driver for one device `tank` with one register `level`, writable.

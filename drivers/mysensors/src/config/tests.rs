@@ -2,33 +2,13 @@
 
 use serde_json::json;
 use wharf_contract::Unit;
-use wharf_contract::settings::{Entry, NodeKind, Span, Style};
+use wharf_test_support::settings;
 
 use super::*;
 
-fn tree(value: &serde_json::Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        serde_json::Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        serde_json::Value::Null => NodeKind::Scalar { text: String::new(), style: Style::Plain },
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
-}
-
 fn read(value: serde_json::Value) -> (Option<LinkSettings>, Vec<String>) {
-    let mut cx = Context::new("/etc/wharf", &|name| Err(format!("{name} cannot be read")));
-    let settings = LinkSettings::decode(&tree(&value), &mut cx);
-    let line = |problem: wharf_contract::settings::Problem| match problem.help {
-        Some(help) => format!("{}: {} [{help}]", problem.path, problem.message),
-        None => format!("{}: {}", problem.path, problem.message),
-    };
-    (settings, cx.finish().0.into_iter().map(line).collect())
+    let (settings, problems) = settings::read(&value);
+    (settings, problems.iter().map(settings::told).collect())
 }
 
 fn mistakes(value: serde_json::Value) -> Vec<String> {

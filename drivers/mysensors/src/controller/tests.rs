@@ -127,6 +127,8 @@ fn a_gateway_that_starts_is_followed_by_a_question_to_all_nodes_and_an_old_one_i
 fn numbers_only_during_inclusion_which_ends_by_itself() {
     let mut bench = Bench::of(Rules { numbers: Numbers::Inclusion, ..Rules::of(Role::Local) });
     assert_eq!(bench.said("255;255;3;0;3;"), [""; 0]);
+    let why = |bench: &Bench| bench.controller.why_no_number(&bench.registry, bench.now.clock);
+    assert_eq!(why(&bench), Some("the network is not open for new nodes"));
     let opened = bench.controller.open(true, &mut bench.registry, bench.now);
     let state = Message::parse(b"0;255;3;0;5;1").unwrap();
     assert_eq!(opened, [Step::Say(state.clone()), Step::Tell(state)]);

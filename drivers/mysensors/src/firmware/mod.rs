@@ -115,6 +115,8 @@ pub struct News {
     pub has_failed: bool,
     /// Whether it has failed just now, or fails no longer.
     pub is_turn: bool,
+    /// Whether it is otherwise than it was told to be last, and not only further on.
+    pub is_other: bool,
 }
 
 /// The firmware of a network.

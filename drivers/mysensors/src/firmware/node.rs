@@ -156,7 +156,9 @@ impl Node {
         let state = self.state.as_ref()?;
         let has_failed = matches!(state, State::Failed(_));
         let is_turn = has_failed != self.told.as_ref().is_some_and(|told| told.has_failed);
-        Some(News { node, state: state.words(), percent: state.percent(), has_failed, is_turn })
+        let words = state.words();
+        let is_other = self.told.as_ref().is_none_or(|told| told.state != words);
+        Some(News { node, state: words, percent: state.percent(), has_failed, is_turn, is_other })
     }
 
     /// How it is, if that is worth telling since the last time.

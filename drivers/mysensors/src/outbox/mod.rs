@@ -7,8 +7,11 @@
 //! what waits for a node to wake is not lost with the link.
 //!
 //! - [`sleep`]: who sleeps, and when they listen. [`order`]: one message and its asker. [`sent`]: echoes.
+//!   [`questions`]: what is not asked again and again.
 
+mod counts;
 pub mod order;
+mod questions;
 mod sent;
 mod sleep;
 #[cfg(test)]
@@ -23,7 +26,9 @@ use crate::message::{self, GATEWAY, Message, SELF};
 use crate::nodes::Address;
 use crate::registry::Version;
 use crate::types;
+pub use counts::Counts;
 use order::{Awaited, Order};
+use questions::{Questions, is_question};
 use sent::{Echo, Sent};
 use sleep::Sleep;
 
@@ -52,49 +57,6 @@ pub struct Rules {
     pub retries: u32,
 }
 
-/// What was counted since somebody took it to tell it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages that were sent, each as often as it was.
-    pub sent: u64,
-    /// Messages sent again because their echo stayed away.
-    pub repeated: u64,
-    /// Messages that had to wait for their node to wake.
-    pub held: u64,
-    /// Messages whose place was taken by a later value before they were sent.
-    pub superseded: u64,
-    /// Messages whose deadline passed while they waited.
-    pub expired: u64,
-    /// Messages refused because too many waited.
-    pub refused: u64,
-    /// Echoes that confirmed a message.
-    pub confirmed: u64,
-    /// Echoes that said something else than their message.
-    pub differed: u64,
-    /// Echoes that nobody waited for.
-    pub unasked: u64,
-    /// Messages that were sent as often as may be, and that their node neither echoed nor answered.
-    pub given_up: u64,
-}
-
-impl Counts {
-    /// Each with the name it is counted under.
-    pub fn by_name(self) -> [(&'static str, u64); 10] {
-        [
-            ("sent", self.sent),
-            ("repeated", self.repeated),
-            ("held", self.held),
-            ("superseded", self.superseded),
-            ("expired", self.expired),
-            ("refused", self.refused),
-            ("confirmed", self.confirmed),
-            ("differing_echoes", self.differed),
-            ("unasked_echoes", self.unasked),
-            ("given_up", self.given_up),
-        ]
-    }
-}
-
 /// Everything on its way to the nodes of a link.
 #[derive(Debug)]
 pub struct Outbox {
@@ -110,6 +72,7 @@ pub struct Outbox {
     leaving: Option<Order>,
     sent: Sent,
     requests: VecDeque<(Address, Instant)>,
+    questions: Questions,
     /// Why nothing is taken any more.
     closed: Option<String>,
     /// The nodes whose queues have changed since somebody looked.
@@ -130,6 +93,7 @@ impl Outbox {
             leaving: None,
             sent: Sent::default(),
             requests: VecDeque::new(),
+            questions: Questions::default(),
             closed: None,
             changed: BTreeSet::new(),
             counts: Counts::default(),
@@ -171,12 +135,29 @@ impl Outbox {
         std::mem::take(&mut self.counts)
     }
 
-    /// Takes an order. It is sent with the next, kept until its node wakes, or refused at once.
-    pub fn take(&mut self, mut order: Order, now: Instant) {
-        let node = order.message.node;
+    /// Takes an order. It is sent with the next, kept until its node wakes, or refused at once. A question
+    /// that was asked a moment ago is asked once more when that is over.
+    pub fn take(&mut self, order: Order, now: Instant) {
         if let Some(reason) = &self.closed {
             return order.give_up(reason);
         }
+        if is_question(&order.message)
+            && (self.is_held(&order.message) || !self.questions.may_ask(&order.message, order.deadline(), now))
+        {
+            self.counts.coalesced += 1;
+            return order.asked_already();
+        }
+        self.line_up(order, now);
+    }
+
+    /// Whether the same question waits for its node to wake.
+    fn is_held(&self, question: &Message) -> bool {
+        let same = |order: &Order| is_question(&order.message) && order.message.kind == question.kind;
+        self.held.get(&question.node).is_some_and(|queue| queue.iter().any(same))
+    }
+
+    fn line_up(&mut self, mut order: Order, now: Instant) {
+        let node = order.message.node;
         self.say(&order.message, now);
         if let Some(address) = order.sets() {
             self.supersede(address);
@@ -199,10 +180,13 @@ impl Outbox {
     }
 
     /// Takes note of a message that is sent past it, or is about to be sent: a node that is asked for a
-    /// heartbeat does not wake when it sends one.
+    /// heartbeat does not wake when it sends one, and what it was asked is not asked again at once.
     pub fn say(&mut self, message: &Message, now: Instant) {
         if message.command == message::Command::Internal && message.kind == types::HEARTBEAT_REQUEST {
             self.sleep.heartbeat_asked(message.node, now);
+        }
+        if is_question(message) {
+            self.questions.asked(message, now);
         }
     }
 
@@ -243,6 +227,9 @@ impl Outbox {
     /// What is to be sent at `now`, if anything is. [`left`](Self::left) says that it was sent.
     pub fn next(&mut self, now: Instant) -> Option<Message> {
         self.expire(now);
+        for (question, deadline) in self.questions.due(now) {
+            self.line_up(Order::unasked(question, deadline), now);
+        }
         let order = self.next_ready(now).or_else(|| self.next_held(now))?;
         let message = order.message.clone();
         self.leaving = Some(order);
@@ -254,6 +241,9 @@ impl Outbox {
         let Some(mut order) = self.leaving.take() else { return };
         self.counts.sent += 1;
         order.sent += 1;
+        if is_question(&order.message) {
+            self.questions.asked(&order.message, now);
+        }
         match order.awaited {
             Awaited::Nothing => order.done(None),
             Awaited::Echo => self.sent.add(order, now + self.rules.echo_timeout),
@@ -269,7 +259,7 @@ impl Outbox {
     pub fn until(&self) -> Option<Instant> {
         let in_window = self.sleep.next(|node| self.held.contains_key(&node)).filter(|_| !self.is_full());
         let soonest = self.ready.iter().map(Order::deadline).min();
-        [self.sent.until(), self.held_until, in_window, soonest].into_iter().flatten().min()
+        [self.sent.until(), self.held_until, in_window, soonest, self.questions.until()].into_iter().flatten().min()
     }
 
     /// The link is lost. What waits for a node to wake goes on waiting, and so does what may be said to
@@ -277,6 +267,7 @@ impl Outbox {
     pub fn lost(&mut self, now: Instant) {
         self.sleep.close();
         self.requests.clear();
+        self.questions.forget();
         let mut again: Vec<_> = self.sent.drain().into_iter().chain(self.leaving.take()).collect();
         again.retain(|order| self.sleep.sleeps(order.message.node) && self.may_repeat(order, now));
         self.hold_first(again);
@@ -290,6 +281,7 @@ impl Outbox {
         self.closed = Some(reason.to_owned());
         self.held_count = 0;
         self.held_until = None;
+        self.questions.forget();
         let held = std::mem::take(&mut self.held).into_values().flatten();
         for order in held.chain(self.ready.drain(..)).chain(self.leaving.take()).chain(self.sent.drain()) {
             order.give_up(reason);

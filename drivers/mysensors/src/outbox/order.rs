@@ -1,7 +1,7 @@
 //! One message on its way to a node, and whoever waits to hear what becomes of it.
 
 use tokio::time::Instant;
-use wharf_contract::{Command, CommandError, Done, Value};
+use wharf_contract::{Action, Command, CommandError, Done, Value};
 
 use crate::message::{self, Message};
 use crate::nodes::Address;
@@ -9,6 +9,9 @@ use crate::types;
 
 /// What is answered for a sleeping node's sake.
 const WHEN_AWAKE: &str = "the node was asleep; it was sent when it woke";
+/// What is answered to a question that was asked a moment ago.
+const ASKED_ALREADY: &str =
+    "it was asked a moment ago; it is asked once more, with all who want to know, in some seconds";
 
 /// A message on its way to a node.
 #[derive(Debug)]
@@ -44,6 +47,12 @@ impl Order {
         Self { message, awaited, held: false, sent: 0, outdated: false, command }
     }
 
+    /// An order of our own, on nobody's behalf.
+    pub fn unasked(message: Message, deadline: Instant) -> Self {
+        let (command, _) = Command::new("".into(), "".into(), Action::Raw(Vec::new()), deadline);
+        Self::new(command, message, Awaited::Nothing)
+    }
+
     /// Past this it is not sent any more.
     pub fn deadline(&self) -> Instant {
         self.command.deadline
@@ -66,6 +75,11 @@ impl Order {
         let written = says.then(|| value_of(&self.message));
         let note = self.held.then_some(WHEN_AWAKE);
         self.command.answer(Ok(Done { written, observed, note }));
+    }
+
+    /// It is put together with one that was sent a moment ago.
+    pub fn asked_already(self) {
+        self.command.answer(Ok(Done { written: None, observed: None, note: Some(ASKED_ALREADY) }));
     }
 
     /// Its node holds something else.

@@ -393,3 +393,44 @@ async fn a_value_that_waits_is_sent_as_soon_as_its_sleeper_asks_for_it() {
     let _answer = bench.tells("7;2;1;0;0;3");
     assert_eq!(bench.sends(), ["7;2;1;0;0;3"], "a controller upstream answers too, and knows best");
 }
+
+#[tokio::test]
+async fn a_question_asked_in_a_loop_is_asked_at_once_and_then_once_in_ten_seconds() {
+    let mut bench = Bench::new();
+    let mut sent = Vec::new();
+    for _ in 0..250 {
+        let told = [bench.tells("2;255;3;0;19;"), bench.tells("255;255;3;0;20;"), bench.tells("3;255;3;0;19;")];
+        sent.extend(bench.sends());
+        for told in told {
+            answer(told).await.unwrap();
+        }
+        bench.now += MS * 100;
+    }
+    for question in ["2;255;3;0;19;", "255;255;3;0;20;", "3;255;3;0;19;"] {
+        assert_eq!(sent.iter().filter(|line| *line == question).count(), 3, "{question}");
+    }
+    assert_eq!(bench.outbox.take_counts().coalesced, 3 * 247, "all but those that were let through");
+    // Whoever asked after the last one is answered by one more, and then there is silence.
+    let last = bench.sends_within(SECOND * 60);
+    assert_eq!(last.len(), 3, "{last:?}");
+    // What is no question is sent each time.
+    let values = [bench.tells("2;1;1;0;2;1"), bench.tells("2;1;1;0;2;1"), bench.tells("2;255;3;0;13;")];
+    assert_eq!(bench.sends().len(), 3);
+    for told in values {
+        answer(told).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_one_question_for_a_sleeper_one_waits() {
+    let mut bench = Bench::with_sleeper();
+    let first = bench.tells("7;255;3;0;19;");
+    for _ in 0..100 {
+        bench.now += SECOND;
+        answer(bench.tells("7;255;3;0;19;")).await.unwrap();
+    }
+    assert_eq!((bench.outbox.depth(7), bench.outbox.take_counts().coalesced), (1, 100));
+    bench.hears("7;255;3;0;32;500");
+    assert_eq!(bench.sends(), ["7;255;3;0;19;"]);
+    answer(first).await.unwrap();
+}

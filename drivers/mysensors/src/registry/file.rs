@@ -23,28 +23,31 @@ impl Registry {
         json!({ "what": WHAT, "version": 1, "incomplete": self.is_incomplete(), "nodes": nodes }).to_string()
     }
 
-    /// Takes over what a file tells. An empty one tells nothing. What makes no sense in an otherwise
-    /// good file is left out.
+    /// Takes over what a file tells, beside what was heard before it could be read. An empty one tells
+    /// nothing. What makes no sense in an otherwise good file is left out.
     ///
     /// # Errors
     /// It is no such file. Nothing is taken over, and until [`Registry::accept`] no number is given away.
     pub fn recall(&mut self, text: &str) -> Result<(), Damaged> {
-        if text.is_empty() {
-            return Ok(());
-        }
         let file: Json = serde_json::from_str(text).unwrap_or_default();
-        let Some(nodes) = file["nodes"].as_array() else {
-            self.forget();
-            return Err(Damaged);
-        };
-        self.nodes = nodes.iter().filter_map(node_of).collect();
-        self.incomplete = file["incomplete"] == true;
+        match file["nodes"].as_array() {
+            Some(nodes) => {
+                self.incomplete = file["incomplete"] == true;
+                self.merge(nodes.iter().filter_map(node_of));
+            }
+            None if text.is_empty() => self.merge(std::iter::empty()),
+            None => {
+                self.forget();
+                return Err(Damaged);
+            }
+        }
         Ok(())
     }
 
-    /// What was known cannot be read.
+    /// What was known got lost.
     pub fn forget(&mut self) {
         self.incomplete = true;
+        self.merge(std::iter::empty());
     }
 
     /// Every node without its values, for people and programs that ask. `device`: the name of each;
@@ -75,6 +78,7 @@ fn node_json(number: u8, node: &NodeRecord, with_values: bool) -> Json {
     put("last_seen", node.last_seen.map(|at| epoch_ms(at).into()));
     put("given", node.given.map(|at| epoch_ms(at).into()));
     put("name", node.name.as_deref().map(Json::from));
+    put("stated", node.stated.as_deref().filter(|_| with_values).map(Json::from));
     let children: Vec<Json> =
         node.children.iter().map(|(number, child)| child_json(*number, child, with_values)).collect();
     put("children", Some(children.into()));
@@ -113,6 +117,7 @@ fn node_of(json: &Json) -> Option<(u8, NodeRecord)> {
         sleeps: json["sleeping"] == true,
         given: time(&json["given"]),
         name: text(&json["name"]),
+        stated: text(&json["stated"]),
         children: children.filter_map(child_of).collect(),
     };
     Some((number(&json["node"]).filter(|number| *number <= super::HIGHEST_NODE)?, node))

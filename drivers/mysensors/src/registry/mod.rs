@@ -4,7 +4,9 @@
 //! over the radio, so all of it is bounded; what does not fit is counted and not remembered.
 
 pub mod file;
+mod merge;
 pub mod names;
+mod stated;
 pub mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +79,8 @@ pub struct NodeRecord {
     pub given: Option<SystemTime>,
     /// The name it was given in topics. It stays, whatever the node says later.
     pub name: Option<String>,
+    /// What the site file called its number when that was looked at last.
+    pub stated: Option<String>,
     /// Its children by number.
     pub children: BTreeMap<u8, ChildRecord>,
 }
@@ -101,6 +105,11 @@ pub struct Registry {
     /// Numbers that are never given away, for the site file names their nodes; and the names of the points
     /// it declares there.
     reserved: BTreeMap<u8, BTreeSet<String>>,
+    /// Numbers that the site file gives elsewhere, and that are not given away here either; with the device
+    /// where that is shown as a node.
+    elsewhere: BTreeMap<u8, Option<String>>,
+    /// What the site file calls the nodes of this network.
+    stated: BTreeMap<u8, String>,
     /// Which nodes sleep and which do not, by the site file.
     told: BTreeMap<u8, bool>,
     /// Names of devices that are others'.
@@ -110,6 +119,9 @@ pub struct Registry {
     /// Whether what was known got lost. Until somebody has said that it does not matter no numbers
     /// are given away, for nodes that sleep may have them.
     incomplete: bool,
+    /// Whether what was known is still on a disk that has not given it. It is merged with what is heard
+    /// meanwhile; until then no numbers and no names are given away.
+    unread: bool,
     /// What was not remembered because there was no room.
     unremembered: u64,
     /// How often something changed.
@@ -186,6 +198,16 @@ impl Registry {
         self.incomplete
     }
 
+    /// What was known is on a disk, and has not been read yet.
+    pub fn await_file(&mut self) {
+        self.unread = true;
+    }
+
+    /// Whether what was known has not been read yet.
+    pub fn is_unread(&self) -> bool {
+        self.unread
+    }
+
     /// Somebody who can see the nodes says that the registry may go on as it is.
     pub fn accept(&mut self) {
         if std::mem::take(&mut self.incomplete) {
@@ -249,10 +271,13 @@ impl Registry {
     }
 
     /// The lowest number that nobody has, from now on the one of a node that asked for one; `None` if
-    /// all 254 are in use. When none is left, the one goes that was given first, a day ago or earlier,
+    /// all 254 are in use, or if it is not known yet which are. When none is left, the one goes that was given first, a day ago or earlier,
     /// to a node that was never heard.
     pub fn give_number(&mut self, at: SystemTime) -> Option<u8> {
-        let is_free = |number: &u8| !self.nodes.contains_key(number) && !self.reserved.contains_key(number);
+        if self.unread {
+            return None;
+        }
+        let is_free = |number: &u8| !self.nodes.contains_key(number) && !self.is_stated(*number);
         let number = (1..=HIGHEST_NODE).find(is_free).or_else(|| self.longest_unused(at))?;
         self.revision += 1;
         self.nodes.insert(number, NodeRecord { given: Some(at), ..NodeRecord::default() });
@@ -260,7 +285,7 @@ impl Registry {
     }
 
     fn longest_unused(&self, at: SystemTime) -> Option<u8> {
-        let unused = self.nodes.iter().filter(|(_, node)| node.last_seen.is_none());
+        let unused = self.nodes.iter().filter(|(number, node)| node.last_seen.is_none() && !self.is_stated(**number));
         let given = unused.filter_map(|(number, node)| Some((node.given?, *number)));
         let old = given.filter(|(given, _)| at.duration_since(*given).is_ok_and(|passed| passed >= RESERVED));
         old.min().map(|(_, number)| number)

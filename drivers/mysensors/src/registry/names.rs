@@ -22,7 +22,7 @@ wharf_contract::setting_enum! {
     }
 }
 
-#[allow(clippy::derivable_impls)] // the macro has no place for a `#[default]`
+#[expect(clippy::derivable_impls, reason = "the macro has no place for a `#[default]`")]
 impl Default for NameSource {
     fn default() -> Self {
         Self::Numbers
@@ -65,8 +65,13 @@ impl Registry {
 
     /// Gives a node its name, if it has none and has said enough.
     pub(super) fn name_node(&mut self, node: u8) {
-        // The gateway keeps the name under which its own points are declared.
-        if self.name_source == NameSource::Numbers || node == GATEWAY || self.reserved.contains_key(&node) {
+        // The gateway keeps the name under which its own points are declared. What has not been read yet may hold
+        // a name.
+        if self.name_source == NameSource::Numbers
+            || self.unread
+            || node == GATEWAY
+            || self.reserved.contains_key(&node)
+        {
             return;
         }
         let Some(record) = self.nodes.get(&node).filter(|record| record.name.is_none()) else { return };
@@ -87,7 +92,7 @@ impl Registry {
 
     /// Gives a child its name, if it has none.
     pub(super) fn name_child(&mut self, node: u8, child: u8) {
-        if self.name_source == NameSource::Numbers {
+        if self.name_source == NameSource::Numbers || self.unread {
             return;
         }
         let Some(record) = self.nodes.get_mut(&node) else { return };

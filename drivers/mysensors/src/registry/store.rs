@@ -1,17 +1,19 @@
 //! The registry of a link, where its session, those who ask, and the disk get at it.
 //!
 //! The file is written beside the session. What is said once is on disk within seconds, what changes
-//! all the time every ten minutes; a number given away is on disk before the node gets it.
+//! all the time every ten minutes; a number given away is on disk before the node gets it. Nothing is
+//! written before the file has been read: a disk that is slow has not lost anything.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::warn;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
 use wharf_contract::LinkId;
 use wharf_contract::small_file::Keeper;
 
@@ -23,7 +25,7 @@ pub const LARGEST: u64 = 8 << 20;
 const SOON: Duration = Duration::from_secs(3);
 /// How often what changes all the time is written, for the sake of the card.
 const WHENEVER: Duration = Duration::from_secs(600);
-/// How long after a failed write it is tried again.
+/// How long after a failed write, or a failed read, it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long after one write a link that is lost causes no other, for the sake of the card.
 const SPARING: Duration = Duration::from_secs(60);
@@ -39,6 +41,8 @@ pub struct Store {
     due: Mutex<Option<Instant>>,
     /// When the file was written last.
     written: Mutex<Option<Instant>>,
+    /// Why the file could not be read so far.
+    trouble: Mutex<Option<String>>,
     bell: Notify,
     stored: watch::Sender<u64>,
 }
@@ -51,6 +55,7 @@ impl Store {
             keeper: None,
             due: Mutex::default(),
             written: Mutex::default(),
+            trouble: Mutex::default(),
             bell: Notify::new(),
             stored: watch::Sender::new(0),
         }
@@ -59,6 +64,7 @@ impl Store {
     /// The same, kept in this file.
     #[must_use]
     pub fn in_file(self, file: PathBuf) -> Self {
+        self.registry().await_file();
         Self { keeper: Some(Keeper::new(file)), ..self }
     }
 
@@ -67,26 +73,55 @@ impl Store {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the file. A damaged one is said; no number is given away then until somebody opens the
-    /// network for new nodes.
-    pub async fn recall(&self, link: &LinkId) {
-        let Some(keeper) = &self.keeper else { return };
-        let text = keeper.read(LARGEST).await;
-        let recalled = {
-            let mut registry = self.registry();
-            match text {
-                Ok(text) => registry.recall(&text).map_err(|error| error.to_string()),
-                Err(error) => {
-                    registry.forget();
-                    Err(error.to_string())
+    /// Reads the file, if that has not been done; tells whether it was read now. A damaged one is said and
+    /// set aside; no number is given away then until somebody opens the network for new nodes. A disk that
+    /// does not give it is said once, and is to be asked [again](Self::recall_again).
+    pub async fn recall(&self, link: &LinkId) -> bool {
+        let Some(keeper) = self.keeper.as_ref().filter(|_| self.registry().is_unread()) else { return false };
+        let file = keeper.file().display();
+        let recalled = match keeper.read(LARGEST).await {
+            Ok(text) => self.registry().recall(&text).map_err(|error| error.to_string()),
+            // What is there is no text, so it is no such file.
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                self.registry().forget();
+                Err(error.to_string())
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.trouble().replace(error.clone()).is_none() {
+                    warn!(%link, %file, error, "what was known of the nodes cannot be read yet; until then no numbers are given away");
                 }
+                return false;
             }
         };
+        if self.trouble().take().is_some() {
+            info!(%link, %file, "what was known of the nodes was read");
+        }
         if let Err(error) = recalled {
             set_aside(keeper.file().to_owned()).await;
-            let file = keeper.file().display();
-            warn!(%link, %file, error, "what was known of the nodes cannot be read; no numbers are given away until inclusion is opened");
+            warn!(%link, %file, error, "what was known of the nodes is damaged; no numbers are given away until inclusion is opened");
         }
+        true
+    }
+
+    /// Goes on trying until the file has been read; tells whether it was read now.
+    pub async fn recall_again(&self, link: &LinkId) -> bool {
+        while self.registry().is_unread() {
+            if self.recall(link).await {
+                return true;
+            }
+            sleep(AGAIN).await;
+        }
+        false
+    }
+
+    /// Why it is not known what was known, in words, as long as the disk does not tell.
+    pub fn why_unread(&self) -> Option<String> {
+        let trouble = self.trouble().clone()?;
+        let file = self.keeper.as_ref()?.file().display();
+        Some(format!(
+            "what was known of the nodes cannot be read from {file} ({trouble}): until it can, new nodes get no numbers"
+        ))
     }
 
     /// Something has changed in the registry.
@@ -133,7 +168,7 @@ impl Store {
         let is_soon = self.due().is_none_or(|due| due <= now + SOON);
         let is_rare = self.written().is_none_or(|at| now.duration_since(at) >= SPARING);
         let is_news = self.registry().revision() != *self.stored.borrow();
-        if !is_news || !(is_stop || is_soon || is_rare) {
+        if self.registry().is_unread() || !is_news || !(is_stop || is_soon || is_rare) {
             return;
         }
         if timeout(LAST_WRITE, self.keep(link)).await.is_err() {
@@ -145,6 +180,10 @@ impl Store {
     async fn keep(&self, link: &LinkId) {
         *self.due() = None;
         let Some(keeper) = &self.keeper else { return };
+        // What was known is worth more than what was heard since, and would be overwritten by it.
+        if self.registry().is_unread() {
+            return self.due_in(AGAIN);
+        }
         let mut revision = 0;
         let text = || {
             let registry = self.registry();
@@ -176,6 +215,10 @@ impl Store {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn due(&self) -> MutexGuard<'_, Option<Instant>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,10 +245,17 @@ mod tests {
         Store::new(Registry::new("garden", NameSource::Numbers)).in_file(folder.join("mysensors").join("garden.nodes"))
     }
 
+    /// The same, after a start.
+    async fn started(folder: &std::path::Path) -> Store {
+        let store = store(folder);
+        store.recall(&"garden".into()).await;
+        store
+    }
+
     #[tokio::test]
     async fn a_number_is_on_disk_before_it_counts_as_stored() {
         let folder = tempfile::tempdir().unwrap();
-        let (before, link) = (store(folder.path()), LinkId::from("garden"));
+        let (before, link) = (started(folder.path()).await, LinkId::from("garden"));
         let revision = {
             let mut registry = before.registry();
             registry.give_number(SystemTime::now());
@@ -214,16 +264,15 @@ mod tests {
         before.note_now();
         let stored = async { timeout(Duration::from_secs(60), before.stored(revision)).await.unwrap() };
         tokio::select! { () = stored => {}, never = before.keep_up(&link) => match never {} }
-        let after = store(folder.path());
-        after.recall(&link).await;
+        let after = started(folder.path()).await;
         assert!(after.registry().node(1).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_could_not_be_stored_is_not_said_to_be_and_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
+        let (store, link) = (started(folder.path()).await, LinkId::from("garden"));
         std::fs::write(folder.path().join("mysensors"), "a file in the place of the folder").unwrap();
-        let (store, link) = (store(folder.path()), LinkId::from("garden"));
         let revision = {
             let mut registry = store.registry();
             registry.give_number(SystemTime::now());
@@ -250,7 +299,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_link_that_is_lost_again_and_again_does_not_wear_the_card_and_a_stop_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let (store, link) = (store(folder.path()), LinkId::from("garden"));
+        let (store, link) = (started(folder.path()).await, LinkId::from("garden"));
         let session = async |value: &str, change, is_stop| {
             store.registry().wrote(2, 1, 0, value);
             store.note(change);
@@ -268,7 +317,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waited_for_a_disk_that_hangs_is_written_when_it_is_back_although_its_session_is_over() {
         let folder = tempfile::tempdir().unwrap();
-        let (store, link) = (store(folder.path()), LinkId::from("garden"));
+        let (store, link) = (started(folder.path()).await, LinkId::from("garden"));
         // Opening it hangs until somebody reads it.
         let hangs = folder.path().join("mysensors").join("garden.nodes.new");
         std::fs::create_dir(folder.path().join("mysensors")).unwrap();
@@ -286,14 +335,100 @@ mod tests {
         assert_eq!(stored_value(folder.path()).as_deref(), Some("2"));
     }
 
+    /// A file that hangs when it is opened, until somebody writes to it, or this is dropped: a test that fails
+    /// must not wait for it.
+    struct Hanging(PathBuf);
+
+    impl Hanging {
+        fn at(file: &std::path::Path) -> Self {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(file).status().unwrap().success());
+            // By another name, for this one may be given to something else.
+            let other = file.with_extension("hanging");
+            std::fs::hard_link(file, &other).unwrap();
+            Self(other)
+        }
+    }
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            // Opened both ways it does not wait itself, and whoever waits goes on.
+            let _ = std::fs::OpenOptions::new().read(true).write(true).open(&self.0);
+        }
+    }
+
+    /// What a node says, as it is heard now.
+    fn hear(store: &Store, lines: &[&str]) {
+        for line in lines {
+            let message = crate::message::Message::parse(line.as_bytes()).unwrap();
+            store.registry().hear(&message, SystemTime::now());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_is_slow_has_lost_nothing_and_no_number_is_given_until_it_has_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, link) = (Store::new(Registry::new("garden", NameSource::Presentation)), LinkId::from("garden"));
+        before.registry().give_number(SystemTime::now());
+        hear(&before, &["2;255;0;0;17;2.3.2", "2;255;3;0;11;Bed", "2;1;0;0;6;Soil", "2;1;1;0;0;19", "2;1;1;0;1;60"]);
+        let text = before.registry().to_file();
+
+        let file = folder.path().join("mysensors").join("garden.nodes");
+        let _hanging = Hanging::at(&file);
+        let store = Store::new(Registry::new("garden", NameSource::Presentation)).in_file(file.clone());
+        let patience = tokio::time::advance(Duration::from_secs(10));
+        assert!(!tokio::join!(store.recall(&link), patience).0);
+        assert!(store.why_unread().unwrap().contains("the disk does not answer"));
+        assert_eq!(store.registry().give_number(SystemTime::now()), None);
+        hear(&store, &["2;1;1;0;0;21", "7;255;3;0;11;Bed"]);
+        assert_eq!(store.registry().device_name(7), None, "the name may be another's");
+        // Nothing is written over what has not been read; if it were, this would replace it.
+        store.note_now();
+        store.keep_last(&link, true).await;
+        assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::metadata(&file).unwrap().file_type()));
+
+        std::fs::write(&file, text).unwrap();
+        assert!(store.recall_again(&link).await);
+        assert_eq!((store.why_unread(), store.registry().is_incomplete()), (None, false));
+        assert!(!file.with_file_name("garden.nodes.damaged").exists());
+        {
+            let mut registry = store.registry();
+            assert_eq!((registry.value(2, 1, 0), registry.value(2, 1, 1)), (Some("21"), Some("60")));
+            assert_eq!((registry.device_name(2), registry.device_name(7)), (Some("garden-bed"), Some("garden-bed-7")));
+            assert!(registry.is_child_presented(2, 1));
+            assert_eq!(registry.give_number(SystemTime::now()), Some(3), "1 was given and 2 is in use");
+        }
+        store.keep_last(&link, true).await;
+        assert_eq!(stored_value(folder.path()).as_deref(), Some("21"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_opened_is_not_set_aside_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, link) = (store(folder.path()), LinkId::from("garden"));
+        let file = folder.path().join("mysensors").join("garden.nodes");
+        std::fs::create_dir_all(&file).unwrap();
+        assert!(!store.recall(&link).await);
+        assert!(file.is_dir() && !file.with_file_name("garden.nodes.damaged").exists());
+        assert_eq!(store.registry().give_number(SystemTime::now()), None);
+        let mended = async {
+            tokio::time::sleep(AGAIN / 2).await;
+            std::fs::remove_dir(&file).unwrap();
+        };
+        assert!(tokio::join!(store.recall_again(&link), mended).0);
+        assert_eq!(store.registry().give_number(SystemTime::now()), Some(1));
+    }
+
     #[tokio::test]
     async fn a_damaged_file_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
         std::fs::create_dir(folder.path().join("mysensors")).unwrap();
-        std::fs::write(folder.path().join("mysensors").join("garden.nodes"), "{\"nodes\": [").unwrap();
-        store.recall(&"garden".into()).await;
-        assert!(store.registry().is_incomplete());
-        assert!(folder.path().join("mysensors").join("garden.nodes.damaged").exists());
+        for damaged in [&b"{\"nodes\": ["[..], b"\xff\xfe", b"[]"] {
+            let store = self::store(folder.path());
+            std::fs::write(folder.path().join("mysensors").join("garden.nodes"), damaged).unwrap();
+            assert!(store.recall(&"garden".into()).await);
+            assert!(store.registry().is_incomplete() && store.why_unread().is_none());
+            assert_eq!(std::fs::read(folder.path().join("mysensors").join("garden.nodes.damaged")).unwrap(), damaged);
+        }
     }
 }

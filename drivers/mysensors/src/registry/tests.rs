@@ -161,3 +161,55 @@ fn what_the_site_file_says_of_sleep_counts_as_long_as_it_says_so_and_is_not_reme
         assert_eq!(untold.sleeps(2), found);
     }
 }
+
+/// A registry of the same network after a start with this site file.
+fn restarted(before: &Registry, stated: &[(u8, &str)], shown: &[(u8, Option<&str>)]) -> Registry {
+    let own = stated.iter().map(|(number, name)| (*number, (*name).to_owned()));
+    let declared = stated.iter().map(|(number, _)| (*number, BTreeSet::new()));
+    let mut after = Registry::new("garden", NameSource::Presentation).declaring(declared).stating(own);
+    after.spare(shown.iter().map(|(number, device)| (*number, device.map(str::to_owned))));
+    after.recall(&before.to_file()).unwrap();
+    after
+}
+
+#[test]
+fn a_number_that_the_site_file_states_is_never_given_whoever_it_is_for() {
+    let mut registry = restarted(&heard(&[]), &[(1, "soil")], &[(2, None), (4, Some("tank"))]);
+    let given: Vec<_> = (0..250).map(|_| registry.give_number(at(100)).unwrap()).collect();
+    assert_eq!(given[..3], [3, 5, 6]);
+    assert!(given.iter().all(|number| ![1, 2, 4].contains(number)));
+    // All are in use: one that was given and never taken goes, but none that is stated since.
+    let mut registry = restarted(&registry, &[(1, "soil"), (3, "bed")], &[(2, None), (5, Some("tank"))]);
+    while registry.give_number(at(100)).is_some() {}
+    assert_eq!(registry.give_number(at(100_000)), Some(4));
+}
+
+#[test]
+fn a_stated_number_that_a_node_was_given_before_is_said_with_its_names_and_what_to_do() {
+    let mut registry = heard(&[]);
+    for _ in 0..3 {
+        registry.give_number(at(50));
+    }
+    for line in ["1;255;3;0;11;Bed", "2;255;3;0;11;Soil", "9;255;3;0;11;Pump"] {
+        registry.hear(&Message::parse(line.as_bytes()).unwrap(), at(100));
+    }
+    let shown = [(1, Some("tank")), (3, Some("fridge")), (7, Some("attic"))];
+    let mut after = restarted(&registry, &[(2, "valve"), (9, "pump"), (12, "new")], &shown);
+    let (doubts, change) = after.compare_with_the_site();
+    assert_eq!((doubts.len(), change), (3, Change::Soon), "{doubts:?}");
+    assert!(
+        doubts[0].starts_with("node 1 (`Bed`) has the number under which the site file shows `tank`"),
+        "{doubts:?}"
+    );
+    assert!(doubts[0].ends_with("give `tank` another `node:`, or the node another number"), "{doubts:?}");
+    assert!(doubts[1].starts_with("node 3 (never heard yet) has the number"), "{doubts:?}");
+    assert!(doubts[2].starts_with("node 2 (`Soil`) got its number from this gateway, and is `valve`"), "{doubts:?}");
+    assert_eq!(after.clash().as_ref(), Some(&doubts[0]));
+
+    // Of what can go on for good it is said at every start; a node that was named since is no doubt again.
+    let mut again = restarted(&after, &[(2, "valve"), (9, "pump"), (12, "new")], &shown[1..]);
+    let (doubts, change) = again.compare_with_the_site();
+    assert_eq!((doubts.len(), change), (1, Change::Whenever), "{doubts:?}");
+    let mut renamed = restarted(&again, &[(2, "other")], &[]);
+    assert_eq!((renamed.compare_with_the_site().0.len(), renamed.clash()), (1, None));
+}

@@ -8,6 +8,7 @@ use wharf_contract::{Event, Health, Port};
 
 use super::Session;
 use crate::message::{self, GATEWAY, Message};
+use crate::nodes::by_number;
 use crate::{reading, types};
 
 impl Session<'_> {
@@ -15,20 +16,27 @@ impl Session<'_> {
     pub(super) async fn hear(&mut self, message: &Message, taken_at: SystemTime, port: &Port) {
         let now = Instant::now();
         self.pulse.heard(now);
-        self.only_noise = false;
-        let rival = self.link.controller().rival(now).map(str::to_owned);
-        port.report(rival.map_or(Health::Online, Health::Degraded));
+        (self.only_noise, self.told_silent) = (false, false);
+        let rival = || self.link.controller().rival(now).map(str::to_owned);
+        let clash = self.link.store.registry().clash();
+        let trouble = self.link.store.why_unread().or(clash).or_else(rival);
+        port.report(trouble.map_or(Health::Online, Health::Degraded));
         self.link.outbox().hear(message, now);
         if message.ack {
             // It confirms a command and is never a reading: the node only repeats what it was told.
             port.counts().add("echoes", 1);
             return;
         }
+        let had_name = self.has_name(message.node);
         self.govern(message, taken_at, port).await;
         if self.is_about_the_gateway(message, port) {
+            // What else it is, it says only when it starts: this tells that it is there.
+            if message.node == GATEWAY {
+                self.meet(message, had_name, port).await;
+            }
             return;
         }
-        self.meet(message, port).await;
+        self.meet(message, had_name, port).await;
         if self.is_about_firmware(message, taken_at, port).await {
             return;
         }
@@ -54,19 +62,24 @@ impl Session<'_> {
         true
     }
 
-    /// Says so when a node is heard for the first time in this session, or has got another name.
-    async fn meet(&mut self, message: &Message, port: &Port) {
-        // 255 is a node that has no number yet.
-        let Some(known) = self.seen.get_mut(usize::from(message.node)).filter(|_| message.node != message::SELF) else {
-            return;
-        };
+    /// Whether a node is called by what it said of itself.
+    fn has_name(&self, node: u8) -> bool {
+        self.link.store.registry().device_name(node).is_some()
+    }
+
+    /// Says so when a node is heard for the first time in this session, or has got another name. `had_name`:
+    /// whether it was called by what it said of itself before this message.
+    async fn meet(&mut self, message: &Message, had_name: bool, port: &Port) {
+        let (is_device, is_named) = (self.is_device(message.node), !had_name && self.has_name(message.node));
+        let Some(known) = self.seen.get_mut(usize::from(message.node)).filter(|_| is_device) else { return };
         let may_be_renamed = message.command == message::Command::Internal && message.kind == types::SKETCH_NAME;
         if known.is_none() || may_be_renamed {
             let device = self.link.nodes.device(message.node, &self.link.store.registry());
             if *known != Some(device.clone()) {
-                if let Some(before) = known.replace(device.clone()) {
-                    let reason = Some(format!("it is called {device} now"));
-                    port.emit(Event::Device { device: before, alive: false, reason }).await;
+                // It may have been told by its number before this session, too.
+                let by_number = || is_named.then(|| by_number(port.link(), message.node).into());
+                if let Some(before) = known.replace(device.clone()).or_else(by_number) {
+                    port.emit(Event::Renamed { from: before, to: device.clone() }).await;
                 }
                 let reason = self.why_late(message.node);
                 port.emit(Event::Device { device, alive: true, reason }).await;
@@ -75,6 +88,19 @@ impl Session<'_> {
         if message.command == message::Command::Presentation {
             let sensor = types::sensor_name(message.kind).unwrap_or("unknown");
             debug!(link = %port.link(), node = message.node, child = message.child, sensor, "presented");
+        }
+    }
+
+    /// Whether there is a device behind a number. 255 is a node that has none yet, or everybody; and most
+    /// gateways only pass on, which the health of the link tells: one that has children is a device as well.
+    fn is_device(&self, node: u8) -> bool {
+        match node {
+            message::SELF => false,
+            GATEWAY => {
+                let registry = self.link.store.registry();
+                self.link.nodes.names(GATEWAY) || registry.node(GATEWAY).is_some_and(|it| !it.children.is_empty())
+            }
+            _ => true,
         }
     }
 }

@@ -38,6 +38,9 @@ use deliver::Depths;
 /// second.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is said of a link on which nothing but noise is heard.
+const NOISE: &str = "nothing that was heard makes sense: is the baud rate right, and is it a MySensors gateway?";
+
 /// What is counted of what is heard: complete lines, those among them that made no sense, what was thrown
 /// away as it was longer than any line, log messages of the gateway, and echoes. What is counted of what is
 /// said, see [`outbox::Counts`](crate::outbox::Counts).
@@ -132,7 +135,9 @@ pub async fn run(link: &Link, stream: Box<dyn Stream>, port: &mut Port) -> Resul
         too_long: 0,
         pulse: Pulse::new(Instant::now()),
         complaints: Complaints::default(),
+        without_number: Complaints::default(),
         only_noise: false,
+        told_silent: false,
         seen: vec![None; 256],
         say: Vec::new(),
         next_block: Instant::now(),
@@ -166,8 +171,12 @@ struct Session<'a> {
     too_long: u64,
     pulse: Pulse,
     complaints: Complaints,
+    /// New nodes that asked for a number in vain, so that it is said now and then.
+    without_number: Complaints,
     /// Whether something came since the last message, and none of it was one.
     only_noise: bool,
+    /// Whether the gateway was said not to answer, and nothing of it was heard since.
+    told_silent: bool,
     /// The nodes heard in this session, by number, under the names they were told by.
     seen: Vec<Option<DeviceId>>,
     /// What the network is to be told next. Empty again after each message, command and tick.
@@ -265,22 +274,23 @@ impl Session<'_> {
         match silence {
             Silence::SinceOpening => {
                 let open = self.link.transport.open_in_words();
-                self.degraded(&format!("{open}, nothing heard yet"), port);
+                self.say_silent(&format!("{open}, nothing heard yet"), port);
                 self.ask_version().await
             }
             Silence::Long => self.ask_version().await,
             Silence::Unbroken if self.link.transport.silence_is_loss() => Err(self.link.transport.silent()),
             Silence::Unbroken => {
                 let open = self.link.transport.open_in_words();
-                self.degraded(&format!("{open}, but the gateway does not answer"), port);
+                self.say_silent(&format!("{open}, but the gateway does not answer"), port);
                 Ok(())
             }
         }
     }
 
-    fn degraded(&self, silent: &str, port: &Port) {
-        let noisy = "nothing that was heard makes sense: is the baud rate right, and is it a MySensors gateway?";
-        port.report(Health::Degraded(if self.only_noise { noisy } else { silent }.into()));
+    /// Says that the gateway is silent, or speaks as none does.
+    fn say_silent(&mut self, silent: &str, port: &Port) {
+        self.told_silent = true;
+        port.report(Health::Degraded(if self.only_noise { NOISE } else { silent }.into()));
     }
 
     /// The one question that every gateway answers itself, whatever its nodes do.
@@ -309,6 +319,10 @@ impl Session<'_> {
 
     fn complain(&mut self, error: &str, port: &Port) {
         self.only_noise = true;
+        // Who looks why the gateway is silent learns that it is not.
+        if self.told_silent {
+            port.report(Health::Degraded(NOISE.into()));
+        }
         if let Some(count) = self.complaints.one_more(Instant::now()) {
             warn!(link = %port.link(), error, count, "received something that is no message");
         }

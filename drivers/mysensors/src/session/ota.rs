@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+use tracing::info;
 use wharf_contract::{DriverError, Event, Labels, Port, Quality, Reading, Unit, Value};
 
 use super::Session;
@@ -44,6 +45,9 @@ impl Session<'_> {
     async fn tell_firmware(&mut self, news: News, taken_at: SystemTime, port: &Port) {
         let device = self.link.nodes.device(news.node, &self.link.store.registry());
         let is_seen = self.seen.get(usize::from(news.node)).is_some_and(Option::is_some);
+        if news.is_other {
+            info!(link = %port.link(), %device, node = news.node, state = news.state, "firmware");
+        }
         if is_seen && news.is_turn {
             let reason = news.has_failed.then(|| format!("firmware {}", news.state));
             port.emit(Event::Device { device: device.clone(), alive: true, reason }).await;

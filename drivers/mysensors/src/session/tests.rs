@@ -213,12 +213,14 @@ async fn a_node_that_says_its_name_is_called_by_it_from_then_on() {
     assert_eq!(bench.event().await, alive("garden-7"));
     assert_eq!(bench.reading().await.device.as_str(), "garden-7");
     bench.says("7;255;3;0;11;Flower bed").await;
-    let gone = Event::Device {
-        device: "garden-7".into(),
-        alive: false,
-        reason: Some("it is called garden-flower-bed now".into()),
-    };
-    assert_eq!((bench.event().await, bench.event().await), (gone, alive("garden-flower-bed")));
+    let renamed = Event::Renamed { from: "garden-7".into(), to: "garden-flower-bed".into() };
+    assert_eq!((bench.event().await, bench.event().await), (renamed, alive("garden-flower-bed")));
+    bench.reading().await;
+
+    // One that was told by its number in an earlier session is known under that, and this is its first word.
+    bench.says("8;255;3;0;11;Herbs").await;
+    let renamed = Event::Renamed { from: "garden-8".into(), to: "garden-herbs".into() };
+    assert_eq!((bench.event().await, bench.event().await), (renamed, alive("garden-herbs")));
     bench.reading().await;
     bench.says("7;1;0;0;35;Roses").await;
     bench.says("7;1;1;0;37;81").await;

@@ -18,7 +18,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 for tool in qemu-system-x86_64 apt-get readelf cpio depmod xz; do
   command -v $tool >/dev/null || skip "there is no $tool (Debian: qemu-system-x86 binutils cpio kmod xz-utils)"
 done
-BLE_LAB_PYTHON=$(sh "$here/../python.sh" "$root/target/ble-lab" vm) || skip "no Python with bumble"
+BLE_LAB_PYTHON=$(sh "$here/../../python.sh" ble vm) || skip "no Python with bumble"
 export BLE_LAB_PYTHON
 [[ -e $BLE_LAB/initramfs.cpio ]] || "$here/build.sh" "$BLE_LAB" || skip "the guest could not be built"
 binary=$(cd "$root" && cargo test --workspace --locked --test vm --no-run --message-format=json 2>/dev/null |

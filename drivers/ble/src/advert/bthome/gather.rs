@@ -110,7 +110,7 @@ impl Gather {
 
     pub(super) fn number(&mut self, number: &Number, raw: i64) {
         let quantity = number.quantity;
-        #[allow(clippy::cast_precision_loss)] // Version 2 has 32 bits at most.
+        // Version 2 has 32 bits at most, so this is exact.
         let datum = if number.whole { quantity.whole(raw) } else { quantity.of(number.scaled(raw as f64)) };
         self.add(quantity, datum);
     }

@@ -69,7 +69,7 @@ impl Linear {
             }
             None => reduced(over, under),
         };
-        #[allow(clippy::cast_precision_loss)] // both are exact below 2^53, and nothing measures as finely
+        // Both are exact below 2^53, and nothing measures as finely.
         let value = over as f64 / under as f64;
         value.is_finite().then_some(value)
     }
@@ -87,7 +87,7 @@ impl Linear {
 
 impl Decimal {
     fn nearest(self) -> Option<f64> {
-        #[allow(clippy::cast_precision_loss)] // both are exact below 2^53
+        // Both are exact below 2^53.
         Some(self.digits as f64 / ten_to(self.places)? as f64)
     }
 }

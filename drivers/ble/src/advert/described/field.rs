@@ -190,7 +190,7 @@ impl Field {
     }
 
     fn number(&self, bits: u64) -> Result<Number, Absent> {
-        #[allow(clippy::cast_possible_truncation)] // the lower half is all there is of an f32
+        // The lower half is all there is of an f32.
         let whole = match self.form {
             Form::F32 => return Number::real(shortest(f32::from_bits(bits as u32))),
             Form::F64 => return Number::real(f64::from_bits(bits)),

@@ -152,16 +152,11 @@ fn named(name: &str, press: &str) -> Datum {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::object_said;
     use super::*;
-    use crate::advert::Frame;
-    use crate::advert::testing::values;
 
     fn said(model: &str, kind: u16, data: &[u8]) -> String {
-        let mut frame = Frame::default();
-        match read(kind, model, &mut Bytes::new(data), &mut frame.values) {
-            Ok(true) => values(&frame),
-            other => format!("{other:?}"),
-        }
+        object_said(read, model, kind, data)
     }
 
     #[test]

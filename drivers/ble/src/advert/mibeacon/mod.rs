@@ -166,7 +166,22 @@ fn objects(mut bytes: Bytes<'_>, model: &str, frame: &mut Frame) -> Result<bool,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advert::Datum;
     use crate::advert::testing::{advert, heard, hex, key, refused, values};
+
+    /// What one object says, by the reader of its kind.
+    pub(super) fn object_said(
+        read: impl Fn(u16, &str, &mut Bytes<'_>, &mut Vec<Datum>) -> Result<bool, Refusal>,
+        model: &str,
+        kind: u16,
+        data: &[u8],
+    ) -> String {
+        let mut frame = Frame::default();
+        match read(kind, model, &mut Bytes::new(data), &mut frame.values) {
+            Ok(true) => values(&frame),
+            other => format!("{other:?}"),
+        }
+    }
 
     fn said(address: &str, data: &str, bindkey: Option<&str>) -> Outcome {
         let key = bindkey.map(key);

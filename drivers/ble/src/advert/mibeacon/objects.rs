@@ -139,7 +139,7 @@ fn opening(kind: u16, state: u8, values: &mut Vec<Datum>) -> Result<bool, Refusa
 
 /// A thermometer that is worn: it tells two temperatures in hundredths, from which that of the body
 /// is estimated. The formula was fitted to what the vendor's app shows from 36.5 to 37.8 °C.
-#[allow(clippy::approx_constant)] // It is fitted, not derived: no logarithm of 2 is meant.
+#[expect(clippy::approx_constant, reason = "it is fitted, not derived: no logarithm of 2 is meant")]
 fn body(first: i16, second: i16, battery: u8) -> [Datum; 2] {
     let outer = 3.71934e-11 * (0.69314 * f64::from(first) / 100.0).exp();
     let inner = 1.02801e-8 * (0.53871 * f64::from(second) / 100.0).exp();
@@ -176,16 +176,13 @@ fn body_scale(profile: u8, data: u32, values: &mut Vec<Datum>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::object_said;
     use super::*;
     use crate::advert::Frame;
     use crate::advert::testing::{hex, values};
 
     fn said(model: &str, kind: u16, data: &str) -> String {
-        let mut frame = Frame::default();
-        match read(kind, model, &mut Bytes::new(&hex(data)), &mut frame.values) {
-            Ok(true) => values(&frame),
-            other => format!("{other:?}"),
-        }
+        object_said(read, model, kind, &hex(data))
     }
 
     #[test]

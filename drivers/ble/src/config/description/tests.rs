@@ -2,16 +2,14 @@
 
 use serde_json::json;
 use wharf_contract::Value;
-use wharf_contract::settings::{Context, Setting};
+use wharf_test_support::settings::read;
 
-use super::super::tests::tree;
 use super::*;
 use crate::advert::{Absent, Advert, Datum, Frame, Known, Outcome, Refusal, Sequence, Uuid};
 
 fn decode(value: &serde_json::Value) -> (Option<DescriptionSettings>, Vec<String>) {
-    let mut cx = Context::new("", &|_| Err("no secrets".into()));
-    let settings = DescriptionSettings::decode(&tree(value), &mut cx);
-    let problems = cx.finish().0.into_iter();
+    let (settings, problems) = read(value);
+    let problems = problems.into_iter();
     let told = |help: Option<String>| help.map_or(String::new(), |help| format!(" ({help})"));
     (settings, problems.map(|problem| format!("{}: {}{}", problem.path, problem.message, told(problem.help))).collect())
 }

@@ -30,6 +30,7 @@ fn waiting(received: &mut mpsc::Receiver<LinkEvent>) -> Vec<String> {
     let words = events.map(|LinkEvent { event, .. }| match event {
         Event::Reading(reading) => reading.value.map_or_else(String::new, |value| value.to_string()),
         Event::Device { device, alive, .. } => format!("{device} {alive}"),
+        Event::Renamed { from, to } => format!("{from} is {to}"),
     });
     words.collect()
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A session with a controller, whose gateway has answered.
 async fn controlled(rules: Rules) -> Bench {
     let mut bench = Bench::opened_by(serial(), rules).await;
@@ -88,5 +90,27 @@ async fn a_sleeper_that_asks_for_a_value_gets_the_new_one_that_waits_and_not_the
     soon(answer.wait()).await.unwrap();
     bench.says("2;255;3;0;6;0").await;
     assert_eq!(bench.sent().await, "2;255;3;0;6;M", "nothing came between");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_disk_does_not_tell_what_was_known_values_are_passed_on_and_nobody_gets_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("garden.nodes");
+    std::fs::create_dir(&file).unwrap();
+    let mut link =
+        link(serial(), Rules::of(Role::Local), Outbox::new(outbox::Rules { echo_timeout: SECOND, retries: 1 }));
+    link.store = link.store.in_file(file);
+    assert!(!link.store.recall(&"garden".into()).await);
+    let mut bench = Bench::over(link).await;
+    bench.says("2;255;0;0;17;2.3.2").await;
+    bench.says("255;255;3;0;3;").await;
+    bench.says("2;255;3;0;6;0").await;
+    assert_eq!(bench.sent().await, "2;255;3;0;6;M", "and nothing before it");
+    bench.says("2;1;1;0;0;21.5").await;
+    while bench.reading().await.verbatim.as_deref() != Some("21.5") {}
+    let health = bench.end.health.borrow().clone();
+    let Health::Degraded(why) = &health else { panic!("{health:?}") };
+    assert!(why.contains("garden.nodes") && why.contains("new nodes get no numbers"), "{why}");
     bench.stopped().await;
 }

@@ -30,6 +30,26 @@ async fn a_port_that_speaks_nothing_but_noise_is_told_from_a_silent_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn noise_is_told_as_soon_as_it_is_heard_on_a_port_that_was_said_to_be_silent() {
+    let mut bench = Bench::opened(serial()).await;
+    let silent = Health::Degraded("the port is open, nothing heard yet".into());
+    soon(bench.end.health.wait_for(|health| *health == silent)).await.unwrap();
+    let told_at = Instant::now();
+    bench.gateway.write_all(b"\xf0\x9e\x06\n").await.unwrap();
+    soon(bench.end.health.wait_for(|health| *health == Health::Degraded(NOISE.into()))).await.unwrap();
+    assert_eq!(told_at, Instant::now(), "nobody waited until the gateway was asked in vain once more");
+
+    // One that answers is believed, and what is not plain text now and then changes nothing.
+    bench.says("0;255;3;0;2;2.3.2").await;
+    soon(bench.end.health.wait_for(|health| *health == Health::Online)).await.unwrap();
+    bench.gateway.write_all(b"\xf0\x9e\x06\n").await.unwrap();
+    bench.says("2;1;1;0;37;80").await;
+    bench.reading().await;
+    assert!(!bench.end.health.has_changed().unwrap());
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_gateway_is_asked_and_kept_while_it_answers() {
     let mut bench = Bench::up(tcp()).await;
     for _ in 0..5 {
@@ -161,5 +181,45 @@ async fn a_session_ends_although_nobody_takes_its_events() {
     bench.stop.cancel();
     assert_eq!(soon(answer.wait()).await, Err(CommandError::Abandoned));
     assert_eq!(bench.sent().await, "", "the stream has come to its end");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_to_everybody_or_of_a_gateway_that_only_passes_on_makes_no_device() {
+    let mut bench = Bench::up(serial()).await;
+    for line in ["255;255;3;0;3;", "0;255;0;0;18;2.3.2", "0;255;3;0;5;1", "0;255;3;0;14;Gateway startup complete."] {
+        bench.says(line).await;
+    }
+    // Three readings, and then the first device.
+    for point in ["internal-id-request", "presentation", "inclusion"] {
+        let Event::Reading(reading) = bench.event().await else { panic!("a device in place of {point}") };
+        assert_eq!(reading.point.as_str(), point);
+    }
+    bench.says("7;255;3;0;0;87").await;
+    assert_eq!(bench.event().await, Event::Device { device: "garden-7".into(), alive: true, reason: None });
+    bench.reading().await;
+    assert_eq!(bench.end.devices.look(9).devices.len(), 2, "the one of the site file, and the one that was heard");
+    bench.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_with_sensors_of_its_own_is_a_device_that_is_there_when_it_answers() {
+    let mut bench = Bench::up(serial()).await;
+    let alive = Event::Device { device: "garden-0".into(), alive: true, reason: None };
+    bench.says("0;1;0;0;6;Cupboard").await;
+    assert_eq!(bench.event().await, alive);
+    bench.reading().await;
+
+    // In a session after that, it presents nothing again: it was not restarted.
+    let link = link(
+        serial(),
+        Rules::of(Role::None),
+        Outbox::new(outbox::Rules { echo_timeout: Duration::from_secs(2), retries: 1 }),
+    );
+    let cupboard = Message::parse(b"0;1;0;0;6;Cupboard").unwrap();
+    link.store.registry().hear(&cupboard, SystemTime::UNIX_EPOCH);
+    let mut bench = Bench::over(link).await;
+    bench.says("0;255;3;0;2;2.3.2").await;
+    assert_eq!(bench.event().await, alive);
     bench.stopped().await;
 }
