@@ -8,14 +8,16 @@
 //! answered, at the latest after the next start. Queues and local broker close last. Every wait is
 //! bounded, and what is left at its end is already on disk.
 
+mod local;
 mod map;
 mod overruns;
+pub mod reload;
 #[cfg(test)]
 mod tests;
 mod uplinks;
 mod upstream;
 
-pub use uplinks::{preflight, queue_settings};
+pub use uplinks::queue_settings;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,20 +34,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wharf_contract::{Driver, Port};
 
+use crate::bridge::Up;
 use crate::broker::LocalBroker;
 use crate::classic;
 use crate::classic::doors::Doors;
-use crate::classic::feed::Feed;
 use crate::clock::Clock;
 use crate::config::{self, Site};
-use crate::control::{self, Desk, Field, LinkEnd, Socket};
-use crate::downlink::{self, Ask, Catalogue, Downlink, Journal, fail_safe};
+use crate::control::{self, Desk, Field, LinkEnd, Reloads, Socket};
+use crate::downlink::{self, Catalogue, Downlink, Journal, fail_safe};
 use crate::mapping::Mapping;
 use crate::message::Message;
 use crate::north::{self, North, To};
 use crate::queue::Queue;
 use crate::topics::Topics;
-use crate::uplink::{self, UplinkEnd, UplinkState};
+use crate::uplink::{self, Down, UplinkEnd, UplinkState};
 use crate::{drivers, health, supervisor};
 use map::Mapper;
 use overruns::OverrunWatch;
@@ -53,7 +55,8 @@ use overruns::OverrunWatch;
 /// How many events may wait for the mapping.
 const EVENTS_WAITING: usize = 4096;
 /// How long each part may take to stop. Link health and commands take a `PART_STOPS` each at most,
-/// the mapping two, what the ports dropped one, the local broker two and its last delivery:
+/// the mapping two, what the ports dropped one, the local broker two, its last
+/// delivery and its last commit:
 /// together with the rest under 5 s, whatever hangs.
 const DRIVERS_STOP: Duration = Duration::from_millis(1500);
 const PART_STOPS: Duration = Duration::from_millis(160);
@@ -87,6 +90,7 @@ pub struct Running {
     link_watchers: JoinSet<()>,
     loss_watchers: Stage,
     control: Stage,
+    reloads: Reloads,
 }
 
 /// Tasks that stop together.
@@ -108,6 +112,16 @@ impl Stage {
             self.tasks.shutdown().await;
         }
     }
+}
+
+/// Reads each password and certificate a site file names, to see whether they can be used.
+///
+/// # Errors
+///
+/// A file that cannot be read or does not hold what it should.
+pub fn preflight(site: &Site) -> anyhow::Result<()> {
+    uplinks::preflight(site)?;
+    local::preflight(site)
 }
 
 /// Starts everything a site file describes.
@@ -150,9 +164,13 @@ pub async fn start_with(
     drivers.extend(presented.as_ref().map(|(nodes, _)| nodes.clone() as Arc<dyn Driver>));
     let feed = classic::feed(&site, presented);
     let links = drivers::links(&drivers);
+    let bridge = Arc::new(config::bridge::bridge(&site));
+    let (local, shown) = mpsc::channel(north::LOCAL_WAITING);
     let mut uplinks = Vec::new();
-    for (name, queue) in &queues {
-        uplinks.push(uplinks::make(&site, name, queue, &topics, &asks, &clock)?);
+    for (place, (name, queue)) in queues.iter().enumerate() {
+        let down = Down { bridge: bridge.clone(), uplink: place, local: local.clone() };
+        let down = Some(down).filter(|down| !down.wanted().is_empty());
+        uplinks.push(uplinks::make(&site, name, queue, &topics, &asks, down, &clock)?);
     }
     // With many points they are most of what is in memory by now. Whether there are networks for controllers was
     // looked at before.
@@ -162,9 +180,11 @@ pub async fn start_with(
         None => None,
     };
     let tally = doors.as_ref().map(Doors::tally);
-    // The last thing that can fail: from here on there are tasks to be stopped in order.
-    let (broker, local) = start_broker(&site, &topics, &asks, feed.clone()).await?;
+    let local = Some(local).filter(|_| !site.broker.listen.is_empty());
     let north = North::new(uplinks::outlets(&site, &queues), local, options.tap);
+    let up = Up { bridge, topics: topics.clone(), north: north.upstream() };
+    // The last thing that can fail: from here on there are tasks to be stopped in order.
+    let broker = local::start(&site, &options.state_dir, &topics, shown, &asks, feed.clone(), up).await?;
     // The local broker lives and dies with the gateway, so for its clients birth is now.
     north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
 
@@ -236,12 +256,16 @@ pub async fn start_with(
     downlink.tasks.spawn(work.run(asks_received, downlink.stop.clone()));
 
     let mut control = Stage::new();
+    let reloads = Reloads::default();
     if let Some(socket) = socket {
         let queues = queues.iter().map(|(_, queue)| queue.clone());
         let uplinks = uplink_ends.iter().cloned().zip(queues).collect();
         let field = Field::new(topics.clone(), asks, commands).listening(listening);
+        let counted = broker.as_ref().map(|broker| (broker.figures(), broker.store()));
         let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks, field)
-            .with_controllers(tally, feed);
+            .with_controllers(tally, feed)
+            .with_local_clients(counted, north.clone())
+            .with_reloads(reloads.clone());
         control.tasks.spawn(control::serve(socket, desk, control.stop.clone()));
     }
 
@@ -260,6 +284,7 @@ pub async fn start_with(
         link_watchers,
         loss_watchers,
         control,
+        reloads,
     })
 }
 
@@ -332,6 +357,7 @@ impl Running {
             mut link_watchers,
             loss_watchers,
             control,
+            reloads: _,
         } = self;
         drivers.stop("drivers", DRIVERS_STOP).await;
         let mapped = mapping.is_finished() || timeout(PART_STOPS, &mut mapping).await.is_ok();
@@ -378,19 +404,4 @@ async fn close(name: &str, queue: &Queue) -> anyhow::Result<()> {
     };
     info!(uplink = %name, waiting = queue.counters().queued, "queue closed");
     closed
-}
-
-async fn start_broker(
-    site: &Site,
-    topics: &Topics,
-    asks: &mpsc::Sender<Ask>,
-    feed: Feed,
-) -> anyhow::Result<(Option<LocalBroker>, Option<mpsc::Sender<Message>>)> {
-    let listen: Vec<SocketAddr> = site.broker.listen.iter().map(|address| address.0).collect();
-    if listen.is_empty() {
-        return Ok((None, None));
-    }
-    let (local, shown) = mpsc::channel(north::LOCAL_WAITING);
-    let broker = LocalBroker::start(&listen, topics, shown, asks.clone(), feed).await?;
-    Ok((Some(broker), Some(local)))
 }

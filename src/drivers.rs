@@ -1,5 +1,6 @@
 //! The one file that names every driver.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,14 +46,44 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
     for (name, settings) in site.lines.iter() {
         drivers.push(Arc::new(wharf_lines::Lines::new(LinkId::from(name.as_str()), settings)));
     }
+    for (name, settings) in site.mqtt.iter() {
+        let mut driver = wharf_mqtt::Mqtt::new(LinkId::from(name.as_str()), settings);
+        if let Some(address) = own_broker(site) {
+            driver = driver.embedded_at(address);
+        }
+        drivers.push(Arc::new(driver.belonging_to(site.gateway.as_str()).avoiding(all_names(site))));
+    }
+    for (name, settings) in site.mqttsn.iter() {
+        drivers.push(Arc::new(wharf_mqttsn::MqttSn::new(LinkId::from(name.as_str()), settings, local_broker(site))));
+    }
     drivers
+}
+
+/// The way to the broker inside the gateway, if there is one.
+pub fn local_broker(site: &Site) -> Option<Arc<dyn wharf_mqttsn::Dial>> {
+    let address = own_broker(site)?;
+    Some(Arc::new(wharf_mqttsn::Tcp { host: address.ip().to_string(), port: address.port() }))
+}
+
+/// Where the broker inside the gateway is for its own drivers: where it listens without encryption.
+fn own_broker(site: &Site) -> Option<SocketAddr> {
+    let listeners = site.broker.listen.iter().map(|listen| listen.listener());
+    listeners.filter(|listener| listener.tls.is_none() && !listener.web_socket).map(|listener| listener.address).next()
+}
+
+/// The names that no device may get that is discovered on a broker.
+fn all_names(site: &Site) -> impl Iterator<Item = String> + '_ {
+    let lines = site.lines.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.to_string()));
+    // No link is called nothing, so the nodes of all networks are among them.
+    taken_names(site, "").chain(lines)
 }
 
 /// What the site file calls the devices that are not known by what they say of themselves.
 fn listed(site: &Site) -> impl Iterator<Item = &str> {
     let modbus = site.modbus.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
     let mysensors = site.mysensors.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
-    modbus.chain(mysensors)
+    let mqtt = site.mqtt.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+    modbus.chain(mysensors).chain(mqtt)
 }
 
 /// Where a MySensors link keeps what it knows of its nodes.

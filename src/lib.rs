@@ -28,6 +28,7 @@
 
 pub mod app;
 pub mod backoff;
+pub mod bridge;
 pub mod broker;
 pub mod classic;
 pub mod cli;

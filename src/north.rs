@@ -80,6 +80,12 @@ impl North {
         }
     }
 
+    /// The same way without local clients, for what they have already.
+    #[must_use]
+    pub fn upstream(&self) -> Self {
+        Self { local: None, tap: None, ..self.clone() }
+    }
+
     /// Which uplinks take what of a link.
     pub fn routes(&self, link: LinkFacts) -> Routes {
         Routes::new(self.uplinks.iter().map(|uplink| uplink.filter.clone()).collect(), link)
@@ -173,7 +179,9 @@ impl North {
     }
 
     fn show(&self, message: Message, to: &To) {
-        let Some(local) = self.local.as_ref().filter(|_| !matches!(to, To::Uplink(_))) else { return };
+        let Some(local) = self.local.as_ref().filter(|_| !matches!(to, To::Uplink(_))) else {
+            return;
+        };
         if let Err(mpsc::error::TrySendError::Full(_)) = local.try_send(message) {
             self.local_dropped.fetch_add(1, Ordering::Relaxed);
             if let Some(line) = self.slow_clients.lock().unwrap_or_else(PoisonError::into_inner).note(1) {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the counterparts the tests talk to, if they are missing: Mosquitto (broker and clients),
 # pymodbus and libmodbus, what makes an ext4 whose power can be cut, and a D-Bus for the mock of
-# BlueZ, from Debian's packages; and below target/ the mock's own Python and one with pymysensors.
+# BlueZ, from Debian's packages; and below target/ the mock's own Python, one with pymysensors, one with the MQTT
+# clients of others, and their like from npm where there is Node.js (Debian's npm alone would be hundreds of packages).
 set -eu
 need=""
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || need="$need mosquitto"
@@ -24,3 +25,5 @@ if [ -n "$need" ]; then
 fi
 sh "$(dirname "$0")/lab/python.sh" mysensors >/dev/null || echo "no pymysensors: tests with a controller say skipped"
 sh "$(dirname "$0")/lab/python.sh" ble >/dev/null || echo "no Python for the mock of BlueZ: its tests say skipped"
+sh "$(dirname "$0")/lab/python.sh" mqtt >/dev/null || echo "no paho-mqtt: tests with MQTT clients of others say skipped"
+sh "$(dirname "$0")/lab/mqtt/node.sh" >/dev/null || echo "no mqtt of npm: tests with web clients say skipped"

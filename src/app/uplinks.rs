@@ -18,7 +18,7 @@ use crate::north::Outlet;
 use crate::queue::disk::{Disk, Kind};
 use crate::queue::{self, Queue};
 use crate::topics::Topics;
-use crate::uplink::{self, Delivery, Keyring, Options, Sources, TlsSettings, Uplink};
+use crate::uplink::{self, Delivery, Down, Keyring, Options, Sources, TlsSettings, Uplink};
 
 /// How long a connect may take: DNS, TCP, TLS and MQTT together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +69,7 @@ pub fn make(
     queue: &Queue,
     topics: &Topics,
     asks: &mpsc::Sender<Ask>,
+    down: Option<Down>,
     clock: &Clock,
 ) -> anyhow::Result<(Uplink, Keyring)> {
     let settings = site.uplinks.get(name).context("an uplink without settings")?;
@@ -102,6 +103,7 @@ pub fn make(
         },
         topics: topics.clone(),
         asks: asks.clone(),
+        down,
     };
     Ok((uplink, keyring))
 }

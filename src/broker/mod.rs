@@ -1,109 +1,150 @@
 //! The embedded broker: what local clients attach to, with or without an uplink.
 //!
-//! Local clients see every message under the same topics as upstream, and may send commands. The
-//! broker crate is known to this folder alone, behind [`LocalBroker`].
+//! Local clients see every message under the same topics as upstream, and may send commands. MQTT 3.1.1 and 5, over
+//! TCP, TLS and web sockets, or in process.
+//!
+//! A packet comes in through [`listen`], which has a task for each connection, and is read by [`packet`]. What it
+//! publishes passes the client's [`rights`] and the [`gate`], where commands leave for the gateway, and what is bridged goes
+//! upstream as well. Then it is routed by
+//! the [`hub`], the pure core: sessions, subscriptions, retained messages, wills, windows. What survives a restart is
+//! noted in a [journal](saved::Journal), which [`store`] keeps on disk. [`figures`] are counted all along, and told on `$SYS` by [`sys`].
+
+mod common;
+mod figures;
+mod gate;
+mod hub;
+mod limits;
+mod listen;
+mod packet;
+mod publication;
+pub mod rights;
+mod saved;
+pub mod store;
+mod sys;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use mqtt5::QoS;
-use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
-use mqtt5::broker::{BrokerEventHandler, ClientPublishEvent, MqttBroker, PublishAction};
-use mqtt5::packet::publish::PublishPacket;
+use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::bridge::Up;
 use crate::classic::feed::Feed;
-use crate::downlink::{Ask, Source};
-use crate::message::{Message, Qos};
-use crate::topics::{self, Topics};
-use crate::uplink::Incoming;
+use crate::downlink::Ask;
+use crate::message::{self, Message};
+use crate::topics::Topics;
+use common::Common;
+pub use figures::Figures;
+use gate::Gate;
+use hub::Hub;
+pub use limits::Limits;
+use listen::{Bound, serve_guests};
+pub use listen::{ClientCertificates, Dialer, Listener, TlsFiles};
+use packet::reason;
+use publication::{Properties, Publication, Qos};
+use rights::{Door, Rules};
+use saved::{Forgetful, Journal, Saved};
+use store::Store;
 
-/// Bounds of the local broker. A client that reads nothing costs at most two lanes of waiting
-/// packets, 32 MiB each, and its queue; retained messages cost 32 MiB together.
-const CLIENTS: usize = 100;
-const LARGEST_PACKET: usize = 32 * 1024;
-const RETAINED_MESSAGES: usize = 2048;
-const LARGEST_RETAINED: usize = 16 * 1024;
-const SUBSCRIPTIONS_PER_CLIENT: usize = 100;
-const WAITING_PER_CLIENT: usize = 1024;
-/// What may wait for a client that is away or reads too slowly; the oldest goes first.
-const QUEUED_MESSAGES: usize = 10_000;
-const QUEUED_BYTES: usize = 8 * 1024 * 1024;
-const RECEIVE_MAXIMUM: u16 = 100;
-/// How long the session of a local client that is away is kept: memory only, so not for ever.
-const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
-/// How long one message may wait for clients that do not read, before the others get theirs.
-const SLOW_CLIENTS: Duration = Duration::from_millis(20);
-/// How long clients have to take the last messages before the broker closes.
+/// How many of the gateway's own messages are routed at once.
+const SHOWN_AT_ONCE: usize = 256;
+/// Descriptors for everything but local clients.
+const DESCRIPTORS: u64 = 512;
+/// How long what clients do may wait before it is written to disk, together with what others do.
+const COMMIT: Duration = Duration::from_secs(1);
+/// How long clients have to take the last messages before they are sent away.
 const LAST_DELIVERY: Duration = Duration::from_millis(100);
-/// How long a command may wait for its turn before the client that sent it goes on.
-const ASK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the disk has for the last commit beyond what it takes to send them away.
+const LAST_COMMIT: Duration = Duration::from_millis(100);
+/// How often wills and sessions are looked at, at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How a broker is to be.
+pub struct Settings {
+    /// Where it listens.
+    pub listen: Vec<Listener>,
+    /// How much of everything there may be.
+    pub limits: Limits,
+    /// Who may log in, and do what.
+    pub rules: Rules,
+    /// Where what survives a restart is kept. Without it nothing does.
+    pub dir: Option<PathBuf>,
+}
 
 /// The running local broker.
 pub struct LocalBroker {
     addresses: Vec<SocketAddr>,
-    shutdown: mqtt5::broker::BrokerShutdownHandle,
-    serve: JoinHandle<()>,
-    show: JoinHandle<()>,
+    common: Arc<Common>,
+    dialer: Dialer,
+    store: Option<Arc<Store>>,
+    /// Stops those who let clients in.
+    stop: CancellationToken,
+    /// Stops what is done behind them.
+    stop_keeping: CancellationToken,
+    serving: JoinSet<()>,
+    keeping: JoinSet<()>,
+    showing: JoinSet<()>,
 }
 
 impl LocalBroker {
-    /// Listens on these addresses. Messages to show come in through `messages`, commands go out
-    /// through `asks`.
+    /// Listens. Messages to show come in through `messages`, commands go out through `asks`.
     ///
     /// # Errors
-    ///
-    /// An address that is taken or is not this machine's.
+    /// An address that is taken or is not this machine's; certificates that cannot be used.
     pub async fn start(
-        listen: &[SocketAddr],
+        settings: Settings,
         topics: &Topics,
-        mut messages: mpsc::Receiver<Message>,
+        messages: mpsc::Receiver<Message>,
         asks: mpsc::Sender<Ask>,
         feed: Feed,
+        up: Up,
     ) -> anyhow::Result<Self> {
-        for address in listen {
-            // The broker crate starts with the addresses it could have and says little about the
-            // rest, so each is tried first.
-            if let Err(error) = tokio::net::TcpListener::bind(address).await {
-                bail!("the local broker cannot listen on {address}: {error}; is another broker running there?");
-            }
+        let Settings { listen, limits, rules, dir } = settings;
+        make_room(limits.clients);
+        let mut bound = Vec::new();
+        for listener in &listen {
+            bound.push(Bound::bind(listener).await?);
         }
-        let mut broker = MqttBroker::with_config(config(listen, Commands { topics: topics.clone(), asks, feed }))
-            .await
-            .context("starting the local broker")?;
-        let addresses = match broker.local_addr() {
-            // A port of 0 was chosen by the system; this is how tests run side by side.
-            Some(first) if listen.len() == 1 => vec![first],
-            _ => listen.to_vec(),
+        let figures = Arc::new(Figures::default());
+        let (saved, store) = match dir {
+            Some(dir) => open(dir).await.map(|(saved, store)| (saved, Some(Arc::new(store))))?,
+            None => (Saved::default(), None),
         };
-        let router = broker.router();
-        let shutdown = broker.shutdown_handle();
-        let mut ready = broker.ready_receiver();
-        let serve = tokio::spawn(async move {
-            if let Err(error) = broker.run().await {
-                error!(%error, "the local broker stopped");
-            }
-        });
-        tokio::time::timeout(Duration::from_secs(5), ready.wait_for(|ready| *ready))
-            .await
-            .context("the local broker did not start in time")?
-            .context("the local broker ended while starting")?;
-        let show = tokio::spawn(async move {
-            while let Some(message) = messages.recv().await {
-                let deadline = Instant::now() + SLOW_CLIENTS;
-                router.route_message_with_deadline(&packet(message), None, deadline).await;
-            }
-        });
-        for address in &addresses {
-            info!(%address, "local broker listening");
+        let journal = store.as_ref().map_or_else(|| Box::new(Forgetful) as Box<dyn Journal>, |store| store.journal());
+        let mut hub = Hub::new(limits.clone(), figures.clone(), journal);
+        hub.restore(saved, Instant::now().into_std());
+        let door =
+            Arc::new(Door::new(rules, figures.clone()).map_err(|why| anyhow!("the local broker's users: {why}"))?);
+        let gate = Gate { topics: topics.clone(), asks, feed, up, door: door.clone() };
+        let common = Arc::new(Common::new(hub, figures, limits, door, gate));
+        // Sessions of an earlier run come without rights.
+        let judge = common.door.judge();
+        common.hub().judge_again(&|client, user| judge.allowed(client, user));
+
+        let (stop, stop_keeping) = (CancellationToken::new(), CancellationToken::new());
+        let addresses = bound.iter().map(Bound::address).collect();
+        let (dialer, guests) = Dialer::new();
+        let mut serving = JoinSet::new();
+        for listener in bound {
+            info!(address = %listener.address(), listener = listener.name(), "local broker listening");
+            serving.spawn(listener.run(common.clone(), stop.clone()));
         }
-        Ok(Self { addresses, shutdown, serve, show })
+        serving.spawn(serve_guests(guests, common.clone(), stop.clone()));
+        let mut keeping = JoinSet::new();
+        keeping.spawn(keep_time(common.clone(), stop_keeping.clone()));
+        keeping.spawn(sys::tell(common.clone(), stop_keeping.clone()));
+        let mut showing = JoinSet::new();
+        showing.spawn(show(common.clone(), messages));
+        Ok(Self { addresses, common, dialer, store, stop, stop_keeping, serving, keeping, showing })
     }
 
     /// Where it listens.
@@ -111,143 +152,141 @@ impl LocalBroker {
         &self.addresses
     }
 
+    /// How parts of the gateway attach that speak MQTT themselves.
+    pub fn dialer(&self) -> Dialer {
+        self.dialer.clone()
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Arc<Figures> {
+        self.common.figures.clone()
+    }
+
+    /// What keeps it over a restart, if anything does.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.clone()
+    }
+
+    /// Goes by other rules from now on. Those who are in keep their connections, unless they may not be here any more, or
+    /// have logged in by a password or certificate that is not the user's any more.
+    ///
+    /// # Errors
+    /// The system gives no random numbers; the old rules stay.
+    pub fn go_by(&self, rules: Rules) -> anyhow::Result<()> {
+        let judge = self.common.door.replace(rules).map_err(|why| anyhow!("the local broker's users: {why}"))?;
+        let mut hub = self.common.hub();
+        hub.judge_again(&|client, user| judge.allowed(client, user));
+        hub.send_away(&|user| judge.has_to_log_in_again(user));
+        self.common.judged.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
     /// Waits until the broker ends, which it does not by itself.
     pub async fn ended(&mut self) {
         tokio::select! {
-            _ = &mut self.serve => {}
-            _ = &mut self.show => {}
+            _ = self.serving.join_next() => {}
+            _ = self.keeping.join_next() => {}
+            _ = self.showing.join_next() => {}
         }
     }
 
-    /// Shows what is still waiting, then ends. Every sender of messages has to be gone by now.
+    /// Shows what is still waiting, then says farewell to everyone and ends. Every sender of messages has to be gone by now. Takes
+    /// twice as long as `patience` and 200 ms at most.
     pub async fn stop(mut self, patience: Duration) {
-        if !self.show.is_finished() && tokio::time::timeout(patience, &mut self.show).await.is_err() {
-            warn!("local clients did not take the last messages in time");
-            self.show.abort();
+        let shown = async { while self.showing.join_next().await.is_some() {} };
+        if timeout(patience, shown).await.is_err() {
+            warn!("local clients did not get the last messages in time");
+            self.showing.shutdown().await;
         }
-        // The crate does not say when clients have got what was routed to them; a moment is enough
-        // for those that read.
-        tokio::time::sleep(LAST_DELIVERY).await;
-        self.shutdown.shutdown();
-        if !self.serve.is_finished() && tokio::time::timeout(patience, &mut self.serve).await.is_err() {
-            self.serve.abort();
+        // Not every client looks at what came together with the farewell.
+        sleep(LAST_DELIVERY).await;
+        self.stop.cancel();
+        self.stop_keeping.cancel();
+        let deadline = Instant::now() + patience;
+        let served = async {
+            // Who is just being let in hears of it a moment later.
+            while !self.serving.is_empty() {
+                self.common.hub().close_all(reason::SERVER_SHUTTING_DOWN);
+                let _ = timeout(patience / 8, self.serving.join_next()).await;
+            }
+        };
+        if timeout_at(deadline, served).await.is_err() {
+            info!(clients = self.serving.len(), "not every local client took the last messages in time");
+        }
+        join_all([self.serving.shutdown(), self.keeping.shutdown()]).await;
+        if let Some(store) = self.store {
+            let closing = tokio::task::spawn_blocking(move || store.close());
+            match timeout_at(deadline + LAST_COMMIT, closing).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => error!(%error, "what the local broker's clients did last is not on disk"),
+                Ok(Err(_)) | Err(_) => error!("the disk did not take in time what the local broker's clients did last"),
+            }
         }
     }
 }
 
-fn config(listen: &[SocketAddr], commands: Commands) -> BrokerConfig {
-    let mut config = BrokerConfig::default()
-        .with_bind_addresses(listen.to_vec())
-        .with_max_clients(CLIENTS)
-        .with_max_packet_size(LARGEST_PACKET)
-        .with_session_expiry(SESSION_EXPIRY)
-        .with_max_subscriptions_per_client(SUBSCRIPTIONS_PER_CLIENT)
-        .with_max_retained_messages(RETAINED_MESSAGES)
-        .with_max_retained_message_size(LARGEST_RETAINED)
-        .with_client_channel_capacity(WAITING_PER_CLIENT)
-        .with_server_receive_maximum(RECEIVE_MAXIMUM)
-        .with_storage(StorageConfig {
-            backend: StorageBackend::Memory,
-            max_queued_messages_per_client: QUEUED_MESSAGES,
-            max_queued_bytes_per_client: QUEUED_BYTES,
-            ..StorageConfig::default()
-        });
-    config.event_handler = Some(Arc::new(commands));
-    config
-}
-
-fn packet(message: Message) -> PublishPacket {
-    let qos = match message.qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
+/// What an earlier run has left, and what keeps it from now on.
+async fn open(dir: PathBuf) -> anyhow::Result<(Saved, Store)> {
+    let opening = {
+        let dir = dir.clone();
+        move || Store::open(&dir, COMMIT)
     };
-    let mut packet = PublishPacket::new(message.topic, message.payload, qos).with_retain(message.retain);
-    if let Some(correlation) = message.correlation {
-        packet = packet.with_correlation_data(correlation.to_vec());
-    }
-    packet
+    let opened = tokio::task::spawn_blocking(opening).await.context("opening the local broker's store")?;
+    opened.with_context(|| format!("opening the local broker's store in {}", dir.display()))
 }
 
-/// Takes commands out of what local clients publish.
-struct Commands {
-    topics: Topics,
-    asks: mpsc::Sender<Ask>,
-    /// Whom a controller's start is of interest to.
-    feed: Feed,
-}
-
-impl BrokerEventHandler for Commands {
-    fn on_client_publish<'a>(
-        &'a self,
-        event: ClientPublishEvent,
-    ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
-        Box::pin(async move {
-            if topics::is_birth_of_a_controller(&event.topic, &event.payload) {
-                self.feed.birth();
-            }
-            if !self.topics.is_command(&event.topic) {
-                return PublishAction::Continue;
-            }
-            let ask = Ask {
-                source: Source::Local,
-                incoming: Incoming {
-                    topic: event.topic.to_string(),
-                    payload: event.payload,
-                    // What a client sends is never from a store: a MySensors controller wants a value kept, and obeyed.
-                    retained: event.retain
-                        && !(self.feed.is_for_controllers() && self.topics.is_classic_value(&event.topic)),
-                    duplicate: false,
-                    id: event.packet_id.unwrap_or(0),
-                    expires_in: None,
-                    response_topic: event.response_topic.map(|topic| topic.to_string()),
-                    correlation: event.correlation_data,
-                },
-            };
-            if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_ok() {
-                return PublishAction::Continue;
-            }
-            warn!(client = %event.client_id, topic = %event.topic, "command not obeyed: the gateway is busy");
-            // Nobody south of here has heard of it, so its answer takes its place.
-            let mut answer = PublishPacket::new(
-                self.topics.answer_to_unknown(&event.topic),
-                r#"{"ok":false,"error":"too many commands are waiting for the gateway"}"#,
-                event.qos,
-            );
-            answer.packet_id = event.packet_id;
-            PublishAction::Transform(answer)
-        })
+/// Has the system give this process as many descriptors as there may be clients; the usual bound is below a thousand.
+fn make_room(clients: usize) {
+    let wanted = clients as u64 + DESCRIPTORS;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let is_enough = limit.current.is_some_and(|current| current >= wanted);
+        if setrlimit(Resource::Nofile, limit).is_err() || !is_enough {
+            warn!(wanted, "the system allows too few open files for as many local clients as are allowed");
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_command_that_finds_no_room_is_answered_in_its_own_place() {
-        let (asks, _waiting) = mpsc::channel(1);
-        let commands = Commands { topics: Topics::new("gw1"), asks, feed: Feed::new(None, false, false) };
-        let event = |topic: &str| ClientPublishEvent {
-            client_id: "panel".into(),
-            user_id: None,
-            topic: topic.into(),
-            payload: Bytes::from_static(b"1"),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            packet_id: Some(7),
-            response_topic: None,
-            correlation_data: None,
-        };
-        let taken = commands.on_client_publish(event("gw1-in/tank/valve")).await;
-        assert!(matches!(taken, PublishAction::Continue));
-        let PublishAction::Transform(answer) = commands.on_client_publish(event("gw1-in/tank/valve")).await else {
-            panic!("there was room for one alone");
-        };
-        assert_eq!(answer.topic_name, "gw1-sys/answer/tank/valve");
-        assert_eq!((answer.packet_id, answer.qos), (Some(7), QoS::AtLeastOnce));
-        let payload: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
-        assert_eq!(payload["ok"], false);
+/// Publishes the gateway's own messages, as many at once as there are.
+async fn show(common: Arc<Common>, mut messages: mpsc::Receiver<Message>) {
+    let mut waiting = Vec::with_capacity(SHOWN_AT_ONCE);
+    while messages.recv_many(&mut waiting, SHOWN_AT_ONCE).await > 0 {
+        let now = Instant::now().into_std();
+        let mut hub = common.hub();
+        for message in waiting.drain(..) {
+            hub.publish(publication(message), now);
+        }
     }
+}
+
+/// Publishes wills when they are due, and ends sessions whose time is over.
+async fn keep_time(common: Arc<Common>, stop: CancellationToken) {
+    let clock = common.hub().clock();
+    loop {
+        common.door.audit.look();
+        let now = Instant::now();
+        let (wills, next) = common.hub().due(now.into_std());
+        for will in wills {
+            let will = if common.gate.concerns(&will) { common.gate.pass(will, 0).await } else { will };
+            common.hub().publish(will, Instant::now().into_std());
+        }
+        let pause = next.map_or(LOOK_EVERY, |next| next.saturating_duration_since(now.into_std()).min(LOOK_EVERY));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.heard() => {}
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+fn publication(message: Message) -> Publication {
+    let qos = match message.qos {
+        message::Qos::AtMostOnce => Qos::AtMostOnce,
+        message::Qos::AtLeastOnce => Qos::AtLeastOnce,
+    };
+    let properties = message
+        .correlation
+        .map(|correlation| Box::new(Properties { correlation: Some(correlation), ..Properties::default() }));
+    Publication { qos, retain: message.retain, properties, ..Publication::new(message.topic, message.payload) }
 }

@@ -13,6 +13,7 @@ mod firmware;
 mod import;
 mod log;
 mod nodes;
+mod passwd;
 mod place;
 mod profiles;
 mod queue;
@@ -21,11 +22,14 @@ mod schema;
 mod status;
 mod words;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use exit::Exit;
 
@@ -42,6 +46,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway a site file describes
+    ///
+    /// SIGTERM and SIGINT end it. SIGHUP has it read the site file anew: users and rights of the local broker
+    /// are at once as it says, and of all else that has changed it says that it takes a restart. A file with a
+    /// mistake changes nothing. With a terminal as its standard input, SIGHUP is the end of that terminal, and ends it.
     Run(run::RunArgs),
     /// Ask a running gateway how it is
     ///
@@ -100,6 +108,16 @@ enum Command {
     ///
     /// What it prints is what the files say as of the last commit.
     Queue(queue::QueueArgs),
+    /// Give a user of the local broker a password
+    ///
+    /// Asks for it twice on a terminal, else reads a line from standard input. Only its hash is kept (argon2id).
+    /// The site file names the file under `broker.passwords` and the user under `broker.users`.
+    ///
+    /// Examples:
+    ///   wharf passwd --file broker.passwd panel
+    ///   wharf passwd --file broker.passwd --delete panel
+    #[command(verbatim_doc_comment)]
+    Passwd(passwd::PasswdArgs),
     /// Check a site file: every mistake with its place, before anything starts
     Check(check::CheckArgs),
     /// Show what is going to be asked of which device, how often, and what that takes of each link
@@ -147,8 +165,9 @@ pub fn main() -> ExitCode {
         return Exit::failure(&anyhow::anyhow!("TLS is set up already")).into();
     }
     let result = match cli.command {
-        Command::Run(args) => block_on(async { run::run(&args, stop_on_signal()?).await }),
+        Command::Run(args) => block_on(async { run::run(&args, signals()?).await }),
         Command::Demo(args) => block_on(async { Ok(demo::run(args, stop_on_signal()?).await?) }),
+        Command::Passwd(args) => passwd::run(&args),
         Command::Check(args) => check::run(&args),
         #[cfg(not(feature = "ble"))]
         Command::Explain(args) => explain::run(&args),
@@ -204,14 +223,34 @@ fn unsaid(error: std::io::Error) -> Result<(), Exit> {
     Err(Exit::failure(&anyhow::Error::new(error).context("writing to standard output")))
 }
 
+/// What a gateway is told by signals.
+struct Signals {
+    /// It is to stop.
+    stop: CancellationToken,
+    /// It is to read its site file anew.
+    reload: Arc<Notify>,
+}
+
+/// SIGTERM and SIGINT stop, and SIGHUP reloads, as it does with other services. But where somebody sits before it, SIGHUP
+/// says that the terminal is gone, and that must not cost what a proper stop would have saved.
+fn signals() -> anyhow::Result<Signals> {
+    let reload = Arc::new(Notify::new());
+    let on_hangup = (!std::io::stdin().is_terminal()).then(|| reload.clone());
+    Ok(Signals { stop: stop_on(on_hangup)?, reload })
+}
+
 /// A token that is cancelled by SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once.
-fn stop_on_signal() -> anyhow::Result<tokio_util::sync::CancellationToken> {
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    stop_on(None)
+}
+
+/// With `on_hangup`, SIGHUP is told there and stops nothing.
+fn stop_on(on_hangup: Option<Arc<Notify>>) -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A terminal that is closed must not cost what a proper stop would have saved.
     let mut hangup = signal(SignalKind::hangup())?;
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     let cancel = stop.clone();
     // Lives as long as the process: there is no one to join it, and nothing it could leave undone.
     tokio::spawn(async move {
@@ -219,7 +258,13 @@ fn stop_on_signal() -> anyhow::Result<tokio_util::sync::CancellationToken> {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
-                _ = hangup.recv() => "SIGHUP",
+                _ = hangup.recv() => match &on_hangup {
+                    Some(reload) => {
+                        reload.notify_one();
+                        continue;
+                    }
+                    None => "SIGHUP",
+                },
             };
             if cancel.is_cancelled() {
                 tracing::warn!("second {name}: ending at once; what is stored is kept");

@@ -74,6 +74,7 @@ fn human(status: &Json) -> String {
         lasting(Duration::from_secs(status["uptime_s"].as_u64().unwrap_or_default())),
         time(status["since"].as_u64().unwrap_or_default()),
     )];
+    parts.extend(reload(&status["reload"], now));
     let links = rows(&status["links"], |link| {
         let asked = requests(&link["requests"]);
         let [name, state, reason] = ["name", "state", "reason"].map(|key| word(&link[key]));
@@ -117,6 +118,20 @@ fn human(status: &Json) -> String {
         parts.push(wear(&status["wear"]));
     }
     parts.join("\n\n")
+}
+
+/// What became of the last reload, if there was one.
+fn reload(last: &Json, now: u64) -> Option<String> {
+    let ago = ago(&last["at"], now);
+    if let Some(why) = last["error"].as_str() {
+        return Some(format!("site file read anew {ago} ago and no good, so nothing has changed: {}", harmless(why)));
+    }
+    let sections: Vec<&str> = last["restart_for"].as_array()?.iter().filter_map(Json::as_str).collect();
+    let waiting = match sections.as_slice() {
+        [] => String::new(),
+        sections => format!("; waiting for a restart: {}", harmless(&sections.join(", "))),
+    };
+    Some(format!("site file read anew {ago} ago{waiting}"))
 }
 
 /// The devices of a link: as many as fit, and how many others there are.
@@ -348,6 +363,18 @@ well    online    90 s    0 s ago         9          0        0";
         assert!(said.contains("queue central is full and blocks"), "{said}");
         status["uplinks"][0]["queue"]["blocking"] = false.into();
         assert!(!human(&status).contains("blocks"), "{}", human(&status));
+    }
+
+    #[test]
+    fn a_reload_says_what_it_has_not_changed() {
+        let said = |reload: Json| human(&json!({ "gateway": "gw1", "now": 90_000, "reload": reload }));
+        assert!(!said(Json::Null).contains("site file"));
+        let good = said(json!({ "at": 30_000, "ok": true, "restart_for": [] }));
+        assert!(good.ends_with("site file read anew 60 s ago"), "{good}");
+        let waiting = said(json!({ "at": 30_000, "ok": true, "restart_for": ["modbus", "broker.listen"] }));
+        assert!(waiting.ends_with("; waiting for a restart: modbus, broker.listen"), "{waiting}");
+        let bad = said(json!({ "at": 30_000, "ok": false, "error": "3 mistakes in site.yaml" }));
+        assert!(bad.ends_with("so nothing has changed: 3 mistakes in site.yaml"), "{bad}");
     }
 
     #[test]

@@ -10,14 +10,15 @@ use wharf_contract::Driver;
 use wharf_contract::settings::{Entry, FilePath, Node, NodeKind, Problem, Severity, Span, Spanned, Typed, suggest};
 
 use super::load::{LARGEST_PEM, read_bounded};
-use super::{Site, adapters, attached, classic_form, rules};
+use super::{Site, adapters, attached, bridge, broker, classic_form, loops, rules};
 use crate::classic;
 use crate::drivers;
 use crate::mapping::Glob;
 use crate::north::MOST_UPLINKS;
 
 /// The sections whose entries are links, by driver.
-const DRIVERS: [&str; 4] = [wharf_modbus::KIND, BLE, wharf_mysensors::KIND, wharf_lines::KIND];
+const DRIVERS: [&str; 6] =
+    [wharf_modbus::KIND, BLE, wharf_mysensors::KIND, wharf_lines::KIND, wharf_mqtt::KIND, wharf_mqttsn::KIND];
 
 /// The section of Bluetooth adapters, also in a wharf that was built without them.
 const BLE: &str = "ble";
@@ -81,13 +82,30 @@ pub fn site(site: &Site) -> Vec<Problem> {
     let mut problems = Vec::new();
     client_ids(site, &mut problems);
     prefixes(site, &mut problems);
+    broker::strangers(site, &mut problems);
+    without_a_broker(site, &mut problems);
+    problems.extend(loops::problems(site));
     let drivers = drivers::build(site, None);
     let mut links = drivers::links(&drivers);
     links.extend(classic::link(site));
     problems.extend(rules::compile(site, &links).1);
+    problems.extend(bridge::compile(site).1);
     overloads(site, &drivers, &mut problems);
     problems.extend(classic_form::problems(site, &drivers));
     problems
+}
+
+/// MQTT-SN gateways whose clients would have no broker.
+fn without_a_broker(site: &Site, problems: &mut Vec<Problem>) {
+    if drivers::local_broker(site).is_some() {
+        return;
+    }
+    for entry in site.mqttsn.entries().iter().filter(|entry| entry.value.broker.is_none()) {
+        let message = "there is no local broker, and no other is named";
+        let mut problem = Problem::new(entry.name.span, entry.name.path.clone(), message);
+        problem.help("name one: broker: 192.168.1.10:1883");
+        problems.push(problem);
+    }
 }
 
 /// MySensors gateways on MQTT whose topics are the gateway's own, or another link's.
@@ -109,12 +127,14 @@ fn prefixes(site: &Site, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Certificates and keys that cannot be read, and firmware that cannot be sent. What is in certificates is
-/// looked at by those who use them.
+/// Certificates, keys and passwords that cannot be read, and firmware that cannot be sent. What is in certificates
+/// is looked at by those who use them.
 pub fn files(site: &Site) -> Vec<Problem> {
     let uplinks = site.uplinks.iter().filter(|(_, uplink)| uplink.any_tls());
     let tls = uplinks.filter_map(|(_, uplink)| uplink.tls.as_ref());
-    let named = tls.flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten();
+    let local = site.broker.listen.iter().filter_map(|listen| listen.tls.as_ref());
+    let local = local.flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
+    let named = tls.flat_map(|tls| [&tls.ca, &tls.cert, &tls.key]).flatten().chain(local);
     let wrong = named.filter_map(|file| Some((file, read_bounded(file.as_path(), LARGEST_PEM).err()?)));
     let problem = |(file, why): (&Spanned<FilePath>, String)| Problem {
         severity: Severity::Mistake,
@@ -124,7 +144,8 @@ pub fn files(site: &Site) -> Vec<Problem> {
         help: None,
     };
     let firmware = site.mysensors.iter().flat_map(|(_, link)| link.firmware.iter());
-    wrong.map(problem).chain(firmware.filter_map(|(_, firmware)| firmware.problem())).collect()
+    let passwords = broker::rights(&site.broker).1;
+    wrong.map(problem).chain(firmware.filter_map(|(_, firmware)| firmware.problem())).chain(passwords).collect()
 }
 
 /// A link as the tree shows it.
@@ -178,7 +199,9 @@ impl<'n> Link<'n> {
         let adopts = self.driver == BLE && self.entry.value.get("adopt").is_some();
         let names = self.entry.value.get("names").and_then(|entry| entry.value.text());
         let names_itself = self.driver == wharf_mysensors::KIND && names == Some("presentation");
+        let discovers = self.driver == wharf_mqtt::KIND && self.entry.value.get("discover").is_some();
         adopts
+            || discovers
             || names_itself
             || self.name_globs().any(|_| true)
             || self.devices().iter().any(|device| pattern.matches(&device.key))

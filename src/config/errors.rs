@@ -163,6 +163,14 @@ fn printable(text: &str) -> String {
 }
 
 impl SiteErrors {
+    /// How much is wrong, and where: `2 mistakes, 1 warning in site.yaml`.
+    pub fn summary(&self) -> String {
+        let warnings = self.problems.iter().filter(|problem| problem.is_warning()).count();
+        let counts = [(self.problems.len() - warnings, "mistake"), (warnings, "warning")];
+        let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(counted).collect();
+        format!("{} in {}", counts.join(", "), self.file().display())
+    }
+
     /// The one file that everything is wrong in, or else the site file.
     fn file(&self) -> &Path {
         let mut files = self.problems.iter().map(|problem| self.sources.place(problem.span.line).0);
@@ -192,10 +200,7 @@ impl fmt::Display for SiteErrors {
             }
             writeln!(f)?;
         }
-        let warnings = self.problems.iter().filter(|problem| problem.is_warning()).count();
-        let counts = [(self.problems.len() - warnings, "mistake"), (warnings, "warning")];
-        let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(counted).collect();
-        write!(f, "{} in {}", counts.join(", "), self.file().display())?;
+        write!(f, "{}", self.summary())?;
         if self.problems.len() > MOST_SHOWN { write!(f, ", the first {MOST_SHOWN} shown") } else { Ok(()) }
     }
 }

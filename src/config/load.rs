@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use wharf_contract::settings::{Context, Entry, Node, NodeKind, Problem, SecretResolver, Setting, Severity, Span};
 
+use super::sections::Sections;
 use super::sources::Sources;
 use super::{Site, SiteErrors, check, profiles, tree};
 
@@ -26,6 +27,11 @@ pub fn load(path: &Path) -> Result<Site, SiteErrors> {
 
 /// Like [`load()`], with what is allowed and most likely not meant beside the site.
 pub fn load_with_warnings(path: &Path) -> Result<(Site, SiteErrors), SiteErrors> {
+    load_in_full(path).map(|(site, warnings, _)| (site, warnings))
+}
+
+/// Like [`load_with_warnings`], with what tells the file's sections from those of another.
+pub fn load_in_full(path: &Path) -> Result<(Site, SiteErrors, Sections), SiteErrors> {
     let directory = path.parent().unwrap_or(Path::new(""));
     load_with(path, &|reference| open_secret(reference, directory), check::files)
 }
@@ -38,7 +44,7 @@ const SEALED: &str = "00000000000000000000000000000000";
 /// may not know them. What was a reference to a secret is a stand-in, and certificates are not
 /// looked at either.
 pub fn load_sealed(path: &Path) -> Result<Site, SiteErrors> {
-    load_with(path, &|_| Ok(SEALED.into()), no_files).map(|(site, _)| site)
+    load_with(path, &|_| Ok(SEALED.into()), no_files).map(|(site, ..)| site)
 }
 
 /// What is wrong with the files a site names.
@@ -48,7 +54,7 @@ fn no_files(_: &Site) -> Vec<Problem> {
     Vec::new()
 }
 
-fn load_with(path: &Path, secrets: SecretResolver, files: Files) -> Result<(Site, SiteErrors), SiteErrors> {
+fn load_with(path: &Path, secrets: SecretResolver, files: Files) -> Result<(Site, SiteErrors, Sections), SiteErrors> {
     let bytes = read_bounded(path, LARGEST_FILE).map_err(|why| SiteErrors::unreadable(path, why))?;
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
     read_with(&text, path, secrets, files)
@@ -63,10 +69,15 @@ pub fn read(text: &str, path: &Path, secrets: SecretResolver) -> Result<Site, Si
 /// Like [`read`], with what is allowed and most likely not meant beside the site. A file with
 /// mistakes comes to its mistakes and warnings together.
 pub fn read_with_warnings(text: &str, path: &Path, secrets: SecretResolver) -> Result<(Site, SiteErrors), SiteErrors> {
-    read_with(text, path, secrets, no_files)
+    read_with(text, path, secrets, no_files).map(|(site, warnings, _)| (site, warnings))
 }
 
-fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> Result<(Site, SiteErrors), SiteErrors> {
+fn read_with(
+    text: &str,
+    path: &Path,
+    secrets: SecretResolver,
+    files: Files,
+) -> Result<(Site, SiteErrors, Sections), SiteErrors> {
     let text = tree::normalise(text);
     let tree = tree::parse(&text);
     let mut problems = tree.problems;
@@ -85,6 +96,7 @@ fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> 
     // What a profile says in an odd way is its maker's to know, not that of everyone who uses it.
     let found = found.into_iter().filter(|problem| !problem.is_warning() || sources.is_site(problem.span)).collect();
     let names = check::names(&root);
+    let sections = Sections::of(&root);
     // The tree of a large site takes much memory, and the drivers that the next check builds find room in it.
     drop(root);
     let later = [found, names, whole(check::site), whole(files)];
@@ -94,7 +106,7 @@ fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> 
     let flawless = problems.iter().all(Problem::is_warning);
     let told = SiteErrors::of_sources(sources, problems, Some(hidden));
     match site {
-        Some(site) if flawless => Ok((site, told)),
+        Some(site) if flawless => Ok((site, told, sections)),
         _ => Err(told),
     }
 }
@@ -104,7 +116,8 @@ fn read_with(text: &str, path: &Path, secrets: SecretResolver, files: Files) -> 
 fn hide_what_sounds_secret(entries: &[Entry], cx: &mut Context) {
     for entry in entries {
         let key = entry.key.to_lowercase();
-        let secret = ["pas", "pwd", "secret", "token"].iter().any(|word| key.contains(word));
+        // Behind `passwords` stands the name of a file.
+        let secret = ["pas", "pwd", "secret", "token"].iter().any(|word| key.contains(word)) && key != "passwords";
         if secret && !entry.value.text().is_some_and(is_reference) {
             cx.hide_all(&entry.value);
         }

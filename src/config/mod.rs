@@ -14,15 +14,19 @@
 mod adapters;
 mod attached;
 mod ble;
+pub mod bridge;
+pub mod broker;
 pub mod check;
 mod classic_form;
 pub mod controllers;
 pub mod errors;
 pub mod load;
+mod loops;
 pub mod profiles;
 pub mod replay;
 pub mod rules;
 pub mod schema;
+mod sections;
 pub mod site;
 pub mod sources;
 mod summary;
@@ -31,8 +35,10 @@ pub mod url;
 
 #[cfg(feature = "ble")]
 pub use ble::descriptions;
+pub use broker::rights;
 pub use errors::SiteErrors;
-pub use load::{load, load_sealed, load_with_warnings, read, read_with_warnings};
+pub use load::{load, load_in_full, load_sealed, load_with_warnings, read, read_with_warnings};
 pub use rules::{matcher, rules};
 pub use schema::schema;
+pub use sections::Sections;
 pub use site::Site;

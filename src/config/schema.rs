@@ -21,7 +21,29 @@ pub fn schema() -> Value {
     if let Some(device) = document.pointer_mut(DEVICE) {
         with_profiles(device);
     }
+    for of in ["devices/additionalProperties", "discover/items"] {
+        let device = format!("/properties/mqtt/additionalProperties/properties/{of}");
+        if let Some(device) = document.pointer_mut(&device) {
+            with_mqtt_profiles(device);
+        }
+    }
     document
+}
+
+/// The names of the profiles there are, and points that are `off`.
+fn with_mqtt_profiles(device: &mut Value) {
+    let properties = &mut device["properties"];
+    let any_name = properties["profile"].take();
+    let names: Vec<_> = builtin::mqtt::names().collect();
+    properties["profile"] = json!({
+        "description": any_name["description"],
+        "anyOf": [{ "enum": names }, { "type": any_name["type"] }],
+    });
+    let point = &mut properties["points"]["additionalProperties"];
+    point["type"] = json!(["object", "null", "string", "boolean"]);
+    let rules = point["allOf"].take();
+    let off = json!({ "if": { "type": ["string", "boolean"] }, "then": { "enum": ["off", false] } });
+    point["allOf"] = rules.as_array().into_iter().flatten().cloned().chain([off]).collect();
 }
 
 /// What a profile changes in what may be written of a device: the names of those there are, and

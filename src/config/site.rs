@@ -1,7 +1,5 @@
 //! What may be written in a site file. The drivers define their own parts.
 
-use std::net::SocketAddr;
-
 use serde_json::json;
 use wharf_contract::settings::{
     ByteSize, Context, FilePath, Name, Named, Node, OneOrMany, Period, Ranged, Schema, Secret, Setting, Spanned, Typed,
@@ -9,6 +7,8 @@ use wharf_contract::settings::{
 use wharf_contract::{setting_enum, settings};
 
 pub use super::ble::BleLink;
+pub use super::bridge::BridgeSettings;
+pub use super::broker::Broker;
 pub use super::controllers::Controllers;
 pub use super::replay::{Rate, Replay, Share};
 use super::url::BrokerUrl;
@@ -25,6 +25,8 @@ settings! {
         uplinks: Named<Uplink> = Named::none(),
         /// The broker inside the gateway, for clients on the same machine.
         broker: Broker = Broker::default(),
+        /// Topics that pass between clients of the broker inside the gateway and the brokers upstream.
+        bridge: Option<BridgeSettings> = None,
         /// How commands are treated.
         commands: Commands = Commands::default(),
         /// Modbus connections, by link name.
@@ -35,6 +37,10 @@ settings! {
         mysensors: Named<wharf_mysensors::LinkSettings> = Named::none(),
         /// Serial ports and TCP connections whose devices speak in lines of text, by link name.
         lines: Named<wharf_lines::LinkSettings> = Named::none(),
+        /// Devices that speak MQTT, to the gateway's own broker or to another one, by link name.
+        mqtt: Named<wharf_mqtt::LinkSettings> = Named::none(),
+        /// MQTT-SN gateways, for sensors too small for TCP, by link name.
+        mqttsn: Named<wharf_mqttsn::LinkSettings> = Named::none(),
         /// MySensors controllers that attach to the gateway itself, rather than over MQTT.
         controllers: Option<Controllers> = None,
         /// How readings become messages. The first rule that matches decides; what no rule matches
@@ -51,9 +57,11 @@ settings! {
 }
 
 impl Site {
-    /// Lets go of what it says of links. Their drivers have taken from it what they need.
+    /// Lets go of what it says of links with many points. Their drivers have taken from it what they need. The
+    /// MySensors links are small, and stay: who runs their networks is asked for later.
     pub fn forget_links(&mut self) {
-        (self.modbus, self.mysensors, self.lines) = (Named::none(), Named::none(), Named::none());
+        (self.modbus, self.lines) = (Named::none(), Named::none());
+        (self.mqtt, self.mqttsn) = (Named::none(), Named::none());
     }
 }
 
@@ -174,21 +182,6 @@ setting_enum! {
 }
 
 settings! {
-    /// The broker inside the gateway.
-    pub struct Broker {
-        /// Where it listens, on loopback only. An empty list: no local broker.
-        listen: Vec<ListenAddress> = vec![ListenAddress::DEFAULT],
-    }
-    check: |this, node, cx| {
-        for (index, address) in this.listen.iter().enumerate() {
-            if this.listen[..index].contains(address) {
-                cx.field_problem(node, "listen", format!("{} is here twice", address.0));
-            }
-        }
-    };
-}
-
-settings! {
     /// How commands are treated.
     pub struct Commands {
         /// How long a command may take that brings no deadline of its own. After that it is
@@ -272,7 +265,7 @@ settings! {
     pub struct Match {
         /// The link's name.
         link: Option<String> = None,
-        /// The driver: modbus, ble, mysensors, lines.
+        /// The driver: modbus, ble, mysensors, lines, mqtt.
         driver: Option<String> = None,
         /// The device's name.
         device: Option<String> = None,
@@ -341,35 +334,5 @@ impl Setting for AlpnProtocol {
             }
             _ => cx.unexpected(node, "the name of a protocol such as x-amzn-mqtt-ca"),
         }
-    }
-}
-
-/// An address the local broker listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddress(pub SocketAddr);
-
-impl ListenAddress {
-    const DEFAULT: Self = Self(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1883));
-}
-
-impl Setting for ListenAddress {
-    fn schema() -> Schema {
-        json!({ "type": "string", "pattern": "^(127(\\.[0-9]{1,3}){3}|\\[::1\\]):[0-9]{1,5}$" })
-    }
-
-    fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
-        let parsed = match node.typed() {
-            Some(Typed::Text(text)) => text.parse::<SocketAddr>().ok(),
-            _ => None,
-        };
-        let Some(address) = parsed.filter(|address| address.port() != 0) else {
-            return cx.unexpected(node, "an address and port such as 127.0.0.1:1883");
-        };
-        if !address.ip().is_loopback() {
-            cx.problem(node.span, format!("{address} can be reached from outside"))
-                .help("users and certificates for the local broker are not there yet, so it listens on loopback only: 127.0.0.1:1883");
-            return None;
-        }
-        Some(Self(address))
     }
 }

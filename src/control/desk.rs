@@ -15,16 +15,20 @@ use wharf_contract::{Health, LinkId, PortEnd};
 
 use super::field::Field;
 use super::rates::{Rates, Sample};
+use super::reloads::Reloads;
 use super::wear::Wear;
+use crate::broker::Figures;
+use crate::broker::store::{self, Store};
 use crate::classic::doors::Tally;
 use crate::classic::feed::Feed;
 use crate::mapping::epoch_ms;
+use crate::north::North;
 use crate::queue::disk::Disk;
 use crate::queue::{self, LossReason, Queue};
 use crate::uplink::{UplinkEnd, UplinkState};
 
 /// What a gateway can be asked.
-const REQUESTS: [&str; 8] = ["status", "purge", "heard", "nodes", "read", "write", "raw", "firmware"];
+const REQUESTS: [&str; 9] = ["status", "purge", "heard", "nodes", "read", "write", "raw", "firmware", "mqttsn"];
 
 /// How many devices a status lists, of all links together: those to look at first.
 const DEVICES_LISTED: usize = 1000;
@@ -39,6 +43,8 @@ pub struct Desk {
     field: Field,
     controllers: Option<Arc<Tally>>,
     feed: Option<Feed>,
+    local_clients: Option<(Arc<Figures>, Option<Arc<Store>>, North)>,
+    reloads: Reloads,
 }
 
 struct Parts {
@@ -87,12 +93,24 @@ impl Desk {
             field,
             controllers: None,
             feed: None,
+            local_clients: None,
+            reloads: Reloads::default(),
         }
+    }
+
+    /// With what became of the last reload.
+    pub fn with_reloads(self, reloads: Reloads) -> Self {
+        Self { reloads, ..self }
     }
 
     /// With what MySensors controllers see of the site: their doors, if there are any, and what they are fed.
     pub fn with_controllers(self, doors: Option<Arc<Tally>>, feed: Feed) -> Self {
         Self { controllers: doors, feed: Some(feed), ..self }
+    }
+
+    /// With what the local broker and its store count, if there is one, and what messages for its clients come through.
+    pub fn with_local_clients(self, counted: Option<(Arc<Figures>, Option<Arc<Store>>)>, north: North) -> Self {
+        Self { local_clients: counted.map(|(figures, store)| (figures, store, north)), ..self }
     }
 
     /// Takes note of how things are: for the rates, and for since when. About once a second.
@@ -117,7 +135,7 @@ impl Desk {
             Some("status") => self.status(),
             Some(what @ ("read" | "write" | "raw")) => self.field.answer(what, &request).await,
             Some("heard") => self.field.heard(&request),
-            Some("firmware") => self.field.of_protocol(&request).await,
+            Some("firmware" | "mqttsn") => self.field.of_protocol(&request).await,
             Some("nodes") => self.field.nodes(&request),
             Some("purge") => self.purge(request["uplink"].as_str().unwrap_or_default()),
             Some(other) => no(&format!("unknown request `{other}`; {}", suggestion(other, &REQUESTS))),
@@ -135,7 +153,9 @@ impl Desk {
         let mut room = DEVICES_LISTED;
         let links: Vec<Json> = parts.links.iter_mut().map(|link| link.look(now, &mut room)).collect();
         let uplinks: Vec<Json> = parts.uplinks.iter_mut().map(|uplink| uplink.look(now)).collect();
-        let written = parts.uplinks.iter().map(|uplink| uplink.queue.counters().device_bytes).sum();
+        let kept = self.local_clients.as_ref().and_then(|(_, store, _)| Some(store.as_ref()?.counters().device_bytes));
+        let queues: u64 = parts.uplinks.iter().map(|uplink| uplink.queue.counters().device_bytes).sum();
+        let written = queues + kept.unwrap_or(0);
         drop(parts);
         let over = now - self.started;
         let disk = Disk::of(&self.state_dir).ok();
@@ -148,10 +168,18 @@ impl Desk {
             "now": epoch_ms(SystemTime::now()),
             "since": wall(self.started, now),
             "uptime_s": over.as_secs(),
+            "reload": self.reloads.to_json(|at| wall(at, now)),
             "state_dir": self.state_dir.to_string_lossy(),
             "links": links,
             "uplinks": uplinks,
             "controllers": self.controllers.as_ref().map(|doors| doors.to_json()),
+            "broker": self.local_clients.as_ref().map(|(figures, store, north)| {
+                let mut counted = figures.to_json();
+                // What came too fast even for the broker itself.
+                counted.insert("missed".to_owned(), north.local_dropped().into());
+                counted.insert("store".to_owned(), store.as_ref().map(|store| store_json(&store.counters())).into());
+                counted
+            }),
             "virtual_nodes": self.feed.as_ref().and_then(Feed::to_json),
             "wear": wear.to_json(),
         })
@@ -271,6 +299,23 @@ fn queue_json(counters: &queue::Counters) -> Json {
         "commits": counters.commits,
         "failed_syncs": counters.failed_syncs,
         "set_aside": counters.set_aside,
+    })
+}
+
+fn store_json(counters: &store::Counters) -> Json {
+    json!({
+        "disk_bytes": counters.disk_bytes,
+        "written_bytes": counters.written_bytes,
+        "device_bytes": counters.device_bytes,
+        "commits": counters.commits,
+        "longest_commit_ms": counters.longest_commit.as_millis() as u64,
+        "pending_bytes": counters.pending_bytes,
+        "failures": counters.failures,
+        "fallen_behind": counters.fallen_behind,
+        "is_behind": counters.is_behind,
+        "damaged": counters.damaged,
+        "set_aside": counters.set_aside,
+        "too_large": counters.too_large,
     })
 }
 

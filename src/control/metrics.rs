@@ -39,6 +39,21 @@
 //! | `wharf_virtual_nodes` | | devices that are shown as MySensors nodes |
 //! | `wharf_virtual_nodes_missed_total` | | readings that came too fast for virtual nodes since the start |
 //! | `wharf_virtual_nodes_clashes_total` | | messages since the start of nodes that have the number of a virtual one |
+//! | `wharf_broker_clients` | | clients of the local broker now |
+//! | `wharf_broker_sessions` | | its sessions now, those of clients that are away included |
+//! | `wharf_broker_subscriptions` | | its subscriptions now |
+//! | `wharf_broker_retained` | | its retained messages now |
+//! | `wharf_broker_queued` | | messages that wait for its clients now |
+//! | `wharf_broker_queued_bytes` | | what they take |
+//! | `wharf_broker_received_total` | | publications its clients have sent since the start |
+//! | `wharf_broker_sent_total` | | publications they were sent |
+//! | `wharf_broker_bytes_received_total` | | bytes they have sent |
+//! | `wharf_broker_bytes_sent_total` | | bytes they were sent |
+//! | `wharf_broker_connections_total` | | connections since the start |
+//! | `wharf_broker_refused_total` | `what` | `full`: connections beyond the bound; `logins`; `publications` and `subscriptions` without the right |
+//! | `wharf_broker_dropped_total` | `why` | messages its clients did not get: they read too `slow`ly, too many waited (`full`), they were too `large`, had `expired`, were `withheld` for lack of rights, or came too fast for the broker (`missed`) |
+//! | `wharf_broker_closed_total` | `why` | connections closed: `violations` of MQTT, `silent` beyond their keep alive, `stalled` without reading |
+//! | `wharf_broker_not_retained_total` | `why` | messages that were not retained because there were too many, or too large ones |
 //! | `wharf_disk_size_bytes` | | the file system that holds the queues |
 
 use std::fmt::Write;
@@ -73,6 +88,13 @@ pub fn render(status: &Json) -> String {
     uplinks(&mut page, &status["uplinks"]);
     for (name, kind, help, part, key) in CONTROLLERS {
         page.metric(name, kind, help, [(Labels::NONE, status[part][key].as_f64())]);
+    }
+    for (name, kind, help, key) in BROKER {
+        page.metric(name, kind, help, [(Labels::NONE, status["broker"][key].as_f64())]);
+    }
+    for (name, help, label, keys) in BROKER_BY {
+        let of = |(value, key): &(&'static str, &str)| (Labels(vec![(label, *value)]), status["broker"][key].as_f64());
+        page.metric(name, "counter", help, keys.iter().map(of));
     }
     let disk = status["wear"]["disk_bytes"].as_f64();
     page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);
@@ -129,6 +151,58 @@ const CONTROLLERS: [(&str, &str, &str, &str, &str); 9] = [
         "virtual_nodes",
         "clashes",
     ),
+];
+
+/// What is counted of the local broker.
+const BROKER: [Column; 11] = [
+    ("wharf_broker_clients", "gauge", "Clients of the local broker.", "clients"),
+    ("wharf_broker_sessions", "gauge", "Sessions, those of clients that are away included.", "sessions"),
+    ("wharf_broker_subscriptions", "gauge", "Subscriptions.", "subscriptions"),
+    ("wharf_broker_retained", "gauge", "Retained messages.", "retained"),
+    ("wharf_broker_queued", "gauge", "Messages that wait for clients.", "queued"),
+    ("wharf_broker_queued_bytes", "gauge", "What they take.", "queued_bytes"),
+    ("wharf_broker_received_total", "counter", "Publications clients have sent since the start.", "received"),
+    ("wharf_broker_sent_total", "counter", "Publications clients were sent since the start.", "sent"),
+    ("wharf_broker_bytes_received_total", "counter", "Bytes clients have sent since the start.", "bytes_received"),
+    ("wharf_broker_bytes_sent_total", "counter", "Bytes clients were sent since the start.", "bytes_sent"),
+    ("wharf_broker_connections_total", "counter", "Connections since the start.", "connections"),
+];
+
+/// What is counted of it by reason: the metric, what it says, its label, and its values with where they stand.
+type ByReason = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const BROKER_BY: [ByReason; 4] = [
+    (
+        "wharf_broker_refused_total",
+        "What clients were refused.",
+        "what",
+        &[
+            ("full", "refused_full"),
+            ("logins", "refused_logins"),
+            ("publications", "refused_publications"),
+            ("subscriptions", "refused_subscriptions"),
+        ],
+    ),
+    (
+        "wharf_broker_dropped_total",
+        "Messages that clients did not get.",
+        "why",
+        &[
+            ("slow", "dropped_slow"),
+            ("full", "dropped_full"),
+            ("large", "dropped_large"),
+            ("expired", "expired"),
+            ("withheld", "withheld"),
+            ("missed", "missed"),
+        ],
+    ),
+    (
+        "wharf_broker_closed_total",
+        "Connections that the broker has closed.",
+        "why",
+        &[("violations", "violations"), ("silent", "silent"), ("stalled", "stalled")],
+    ),
+    ("wharf_broker_not_retained_total", "Messages that were not retained.", "why", &[("bounds", "not_retained")]),
 ];
 
 /// A column of the table of uplinks or of queues: the metric, its type, what it says, and where it stands.
@@ -269,7 +343,7 @@ mod tests {
             "uplinks": [{ "name": "central", "state": "up", "connects": 3, "in_flight": 7, "aside": 2, "queue": {
                 "blocking": true, "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
             }}],
-            "controllers": { "attached": 2, "dropped": 1 }, "virtual_nodes": { "missed": 4 },
+            "controllers": { "attached": 2, "dropped": 1 }, "broker": { "clients": 4, "refused_logins": 6, "missed": 8 }, "virtual_nodes": { "missed": 4 },
             "wear": { "disk_bytes": 64_000_000_000_u64 },
         }));
         for line in [
@@ -291,6 +365,9 @@ mod tests {
             "wharf_controllers_attached 2",
             "wharf_controllers_dropped_total 1",
             "wharf_virtual_nodes_missed_total 4",
+            "wharf_broker_clients 4",
+            "wharf_broker_refused_total{what=\"logins\"} 6",
+            "wharf_broker_dropped_total{why=\"missed\"} 8",
             "wharf_disk_size_bytes 64000000000",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");

@@ -14,6 +14,7 @@
 //! | `{"do":"write","device":"tank","point":"valve","value":true}` | the same, with `requested`, `written` and, where it is verified, `observed` |
 //! | `{"do":"raw","link":"boiler-room","request":"070300640002"}` | `{"ok":true,"outcome":"answer","answer":"0304…"}`, or `silent`, `refused`, `broken` with a `reason` |
 //! | `{"do":"firmware","link":"garden","node":5,"type":1,"version":3,"image":"0c94…"}` | `{"ok":true,"nodes":[{"node":5,"state":"waiting","percent":0}]}`; without `image` it only tells |
+//! | `{"do":"mqttsn","link":"meadow"}` | `{"ok":true,"clients":[{"id":"s1","at":"127.0.0.1:4711","state":"asleep","waiting":0,"topics":2,"heard_s":41}]}` |
 //! | anything else | `{"ok":false,"error":"…"}` |
 //!
 //! `read` and `write` are commands like those that come down: the rules of the site file hold. `raw`
@@ -34,6 +35,7 @@ mod desk;
 mod field;
 pub mod metrics;
 mod rates;
+mod reloads;
 mod server;
 mod socket;
 pub mod wear;
@@ -41,6 +43,7 @@ pub mod wear;
 pub use ask::{AskError, ask};
 pub use desk::{Desk, LinkEnd, dropped_json};
 pub use field::{Field, unhex};
+pub use reloads::Reloads;
 pub use server::serve;
 pub use socket::{Socket, Taken};
 

@@ -46,7 +46,7 @@ mod tests {
     fn the_example_is_a_site_file_without_mistakes() {
         assert_eq!(load(TEMPLATE).gateway.as_str(), GATEWAY);
         let site = load(&example(ADDRESS));
-        assert_eq!(site.broker.listen.iter().map(|address| address.0).collect::<Vec<_>>(), [ADDRESS]);
+        assert_eq!(site.broker.listen.iter().map(|listen| listen.address.0).collect::<Vec<_>>(), [ADDRESS]);
     }
 
     #[test]

@@ -6,22 +6,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::cursor::CursorFile;
+use super::folder::{self, is_full};
 use super::ledger::Ledger;
 use super::segment::{Segment, file_name};
 
 /// The file to become the next segment.
 pub const SPARE: &str = "spare";
-
-/// How many unreadable segments are kept for somebody to look at; the oldest go first.
-const MAX_SET_ASIDE: usize = 4;
 
 /// Why there is no new file.
 #[derive(Debug)]
@@ -66,14 +62,7 @@ impl Files {
     /// # Errors
     /// The directory cannot be made, opened or locked.
     pub fn open(dir: &Path, limits: Limits) -> io::Result<Option<Self>> {
-        // What devices said is nobody else's business.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join("lock"))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
+        let Some(lock) = folder::hold(dir)? else { return Ok(None) };
         Ok(Some(Self {
             dir_file: File::open(dir)?,
             dir: dir.to_path_buf(),
@@ -150,14 +139,11 @@ impl Files {
     fn allocate(&mut self, path: &Path) -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         if self.preallocates {
-            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.segment_size) {
-                Ok(()) => return Ok(file),
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                    self.preallocates = false;
-                    warn!(dir = %self.dir.display(), "the file system cannot preallocate, so segments grow as they fill");
-                }
-                Err(error) => return Err(error.into()),
+            if folder::preallocate(&file, self.segment_size)? {
+                return Ok(file);
             }
+            self.preallocates = false;
+            warn!(dir = %self.dir.display(), "the file system cannot preallocate, so segments grow as they fill");
         }
         file.set_len(self.segment_size)?;
         Ok(file)
@@ -211,22 +197,7 @@ impl Files {
     /// Renames an unreadable segment to `*.corrupt`, out of the way, for somebody to look at.
     pub fn set_aside(&mut self, first: u64, size: u64) {
         self.used = self.used.saturating_sub(size);
-        let path = self.dir.join(file_name(first));
-        let aside = path.with_extension("corrupt");
-        match fs::rename(&path, &aside) {
-            Ok(()) => error!(path = %aside.display(), "a segment cannot be read and was set aside"),
-            Err(error) => error!(path = %path.display(), %error, "a segment can neither be read nor set aside"),
-        }
-        let mut kept: Vec<PathBuf> = fs::read_dir(&self.dir)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "corrupt"))
-            .collect();
-        kept.sort();
-        for path in kept.iter().rev().skip(MAX_SET_ASIDE) {
-            let _ = fs::remove_file(path);
-        }
+        folder::set_aside(&self.dir.join(file_name(first)), "a segment");
     }
 
     /// Reads the cursor file, making it if need be. On a disk too full for it this is tried
@@ -278,9 +249,4 @@ impl Files {
         };
         cursor.save(ledger)
     }
-}
-
-/// Whether the disk, or a quota on it, is full.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -14,10 +14,11 @@ use tracing::{debug, error, info, warn};
 use super::done::HIGHEST;
 use super::files::Files;
 use super::frame::Kind;
+use super::header::HeaderState;
 use super::ledger::Ledger;
 use super::losses::LossReason;
 use super::scan::WINDOW;
-use super::segment::{Entry, HEADER, HeaderState, MAX_SPAN, Mark, Segment, parse_name};
+use super::segment::{Entry, HEADER, MAX_SPAN, Mark, Segment, parse_name};
 use super::state::State;
 
 /// How far into a sealed segment its first good frames are looked for, in bytes.

@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::frame;
+use super::header::{self, Format, HeaderState};
 use super::scan::Frames;
 
 /// Bytes before the first frame.
-pub const HEADER: u64 = 24;
+pub const HEADER: u64 = header::LENGTH;
 
-const MAGIC: [u8; 4] = *b"whsg";
-const VERSION: u32 = 1;
+const FORMAT: Format = Format { magic: *b"whsg", version: 1 };
 
 /// How many numbers a segment spans at most. Most of them may belong to messages that were never
 /// stored, so the file's size says nothing about it.
@@ -33,17 +33,6 @@ pub struct Segment {
     pub size: u64,
 }
 
-/// What a segment's header turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderState {
-    /// As written by this version.
-    Good,
-    /// Intact, and of a format this version does not know.
-    Foreign(u32),
-    /// Damaged, or not a segment at all.
-    Bad,
-}
-
 /// `00000000000000000042.seg`, so that the order of names is the order of age.
 pub fn file_name(first: u64) -> String {
     format!("{first:020}.seg")
@@ -61,24 +50,12 @@ impl Segment {
     /// # Errors
     /// Those of the file system.
     pub fn write_header(&self) -> io::Result<()> {
-        self.file.write_all_at(&header(self.first), 0)
+        self.file.write_all_at(&FORMAT.header(self.first), 0)
     }
 
     /// Reads and judges the header.
     pub fn check_header(&self) -> HeaderState {
-        let mut bytes = [0; HEADER as usize];
-        if self.file.read_exact_at(&mut bytes, 0).is_err() {
-            return HeaderState::Bad;
-        }
-        let expected = header(self.first);
-        let crc = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-        if bytes == expected {
-            HeaderState::Good
-        } else if bytes[..4] == MAGIC && crc32c::crc32c(&bytes[8..]) == crc && bytes[8..12] != expected[8..12] {
-            HeaderState::Foreign(u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]))
-        } else {
-            HeaderState::Bad
-        }
+        FORMAT.check(&self.file, self.first)
     }
 
     /// The sequence numbers that can be in it. Anything else in it is stale.
@@ -90,16 +67,6 @@ impl Segment {
     pub fn frames(&self, place: Range<u64>, window: usize) -> Frames<'_> {
         Frames::new(&self.file, place, self.seqs(), super::MAX_BODY, window)
     }
-}
-
-fn header(first: u64) -> [u8; HEADER as usize] {
-    let mut bytes = [0; HEADER as usize];
-    bytes[..4].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[16..24].copy_from_slice(&first.to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[8..]);
-    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-    bytes
 }
 
 /// A place in a segment: the frame at `offset`, or the first record after it, carries `seq`.
@@ -190,7 +157,7 @@ mod tests {
         let segment = segment(42);
         segment.write_header().unwrap();
         assert_eq!(segment.check_header(), HeaderState::Good);
-        let mut newer = header(42);
+        let mut newer = FORMAT.header(42);
         newer[8] = 2;
         let crc = crc32c::crc32c(&newer[8..]);
         newer[4..8].copy_from_slice(&crc.to_le_bytes());

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::WhenFull;
-use super::files::{NoFile, is_full};
+use super::files::NoFile;
+use super::folder::is_full;
 use super::losses::LossReason;
 use super::reader::Outcome;
 use super::segment::{Entry, HEADER};

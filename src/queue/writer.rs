@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::WhenFull;
-use super::files::{Files, NoFile, is_full};
+use super::files::{Files, NoFile};
+use super::folder::is_full;
 use super::frame::{self, Kind};
 use super::losses::LossReason;
 use super::segment::{HEADER, MAX_SPAN, Mark, Segment};

@@ -92,8 +92,10 @@ pub enum Happening {
     },
     /// The broker answered a subscription.
     Subscribed {
-        /// Whether it refused.
-        refused: bool,
+        /// Whether commands will come.
+        commands: bool,
+        /// Whether everything else will.
+        others: bool,
     },
     /// A publication for us.
     Incoming(Incoming),
@@ -279,11 +281,11 @@ impl Sender {
         }
     }
 
-    /// Asks for commands. `for_controllers`: as in [`Options`].
-    pub fn subscribe(&self, filter: &str, for_controllers: bool) -> Result<(), Full> {
+    /// Asks for commands, and for what else is to come down. `for_controllers`: as in [`Options`].
+    pub fn subscribe(&self, commands: &str, others: &[String], for_controllers: bool) -> Result<(), Full> {
         match self {
-            Self::V4(sender) => sender.subscribe(filter),
-            Self::V5(sender) => sender.subscribe(filter, !for_controllers),
+            Self::V4(sender) => sender.subscribe(commands, others),
+            Self::V5(sender) => sender.subscribe(commands, others, !for_controllers),
         }
     }
 

@@ -15,6 +15,7 @@
 
 mod client;
 mod dial;
+mod down;
 mod flow;
 mod inflight;
 mod keyring;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 pub use client::{Cause, Extras, Incoming, Options, Protocol};
+pub use down::Down;
 pub use keyring::{Keyring, Sources};
 pub use news::News;
 pub use tls::TlsSettings;
@@ -82,6 +84,8 @@ pub struct Uplink {
     pub topics: Topics,
     /// Where commands go.
     pub asks: mpsc::Sender<Ask>,
+    /// What else comes down, and where that goes.
+    pub down: Option<Down>,
 }
 
 /// How messages are delivered.
@@ -128,8 +132,12 @@ pub enum UplinkState {
 pub struct Counters {
     /// Connections that were accepted.
     pub connects: AtomicU64,
-    /// Commands the broker delivered a second time.
+    /// What the broker delivered a second time.
     pub duplicates: AtomicU64,
+    /// Messages that came down for local clients.
+    pub bridged: AtomicU64,
+    /// Messages that came down and found no room on the way to local clients.
+    pub bridged_dropped: AtomicU64,
     /// Messages that were published as replayed.
     pub replayed: AtomicU64,
     /// Publications the broker refused, each try counted.
@@ -377,6 +385,7 @@ mod tests {
             delivery: Delivery::default(),
             topics,
             asks: mpsc::channel(1).0,
+            down: None,
         }
     }
 

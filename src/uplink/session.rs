@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::client::{Cause, Connected, Connection, ConnectionError, Extras, Happening, Incoming, Refusal};
+use super::down::Down;
 use super::flow::{Farewell, Flow, UnderWay, closing};
 use super::inflight::Sent;
 use super::lanes::Recent;
@@ -130,7 +131,8 @@ impl<'u> Session<'u> {
         let mut flow = Flow::new(connection.sender(), connected, window, &self.uplink.delivery, self.records.lanes());
         if !self.subscribed {
             let for_controllers = self.uplink.options.for_controllers;
-            flow.sender.subscribe(&self.uplink.topics.commands(), for_controllers).map_err(|_| closing())?;
+            let others = self.uplink.down.as_ref().map(Down::wanted).unwrap_or_default();
+            flow.sender.subscribe(&self.uplink.topics.commands(), &others, for_controllers).map_err(|_| closing())?;
         }
         if !flow.retain_available {
             self.say_once("the broker keeps no retained messages: late subscribers do not see the last state");
@@ -236,10 +238,11 @@ impl<'u> Session<'u> {
                 let done = flow.window.acknowledged(id);
                 self.done(flow, done, refusal);
             }
-            Happening::Subscribed { refused: true } => {
-                warn!(uplink = %self.uplink.name, "the broker refused our subscription: commands will not arrive");
+            Happening::Subscribed { commands: true, others: true } => self.subscribed = true,
+            Happening::Subscribed { commands, .. } => {
+                let missing = if commands { "something the bridge rules ask for" } else { "commands" };
+                warn!(uplink = %self.uplink.name, "the broker refused our subscription: {missing} will not arrive");
             }
-            Happening::Subscribed { refused: false } => self.subscribed = true,
             Happening::Incoming(incoming) => self.receive(incoming).await,
             Happening::Connected(_) | Happening::Other => {}
         }
@@ -338,8 +341,13 @@ impl<'u> Session<'u> {
     async fn receive(&mut self, incoming: Incoming) {
         if self.received.again(&incoming, Instant::now()) {
             count(&self.counters.duplicates);
-            debug!(uplink = %self.uplink.name, topic = incoming.topic, "command delivered twice; obeyed once");
+            debug!(uplink = %self.uplink.name, topic = incoming.topic, "delivered twice; taken once");
             return;
+        }
+        if !self.uplink.topics.is_command(&incoming.topic)
+            && let Some(down) = &self.uplink.down
+        {
+            return down.pass(&incoming, self.counters);
         }
         let ask = Ask { source: self.uplink.source(), incoming };
         // The downlink decides quickly and waits for nothing but the disk.

@@ -43,6 +43,11 @@ impl Broker {
 }
 
 impl Broker {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How many publications it has received, as it says itself once a second.
     fn received(&self) -> Outcome<u64> {
         std::thread::sleep(Duration::from_millis(1500));

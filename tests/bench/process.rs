@@ -24,19 +24,34 @@ impl Process {
 
     /// User and system time so far.
     pub fn cpu(&self) -> Outcome<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        let after_name = stat.rsplit_once(')').ok_or("no name in /proc")?.1;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let (user, system) = (fields[11].parse::<u64>()?, fields[12].parse::<u64>()?);
-        Ok(Duration::from_secs_f64((user + system) as f64 / TICKS))
+        cpu(self.0.id())
     }
 
     /// A figure of its memory, in KiB.
     pub fn memory(&self, which: &str) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(which)).ok_or("the gateway is gone")?;
-        Ok(line.split_whitespace().next().ok_or("no figure")?.parse()?)
+        memory(self.0.id(), which)
     }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+/// User and system time of a process so far.
+pub fn cpu(process: u32) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit_once(')').ok_or("no name in /proc")?.1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let (user, system) = (fields[11].parse::<u64>()?, fields[12].parse::<u64>()?);
+    Ok(Duration::from_secs_f64((user + system) as f64 / TICKS))
+}
+
+/// A figure of a process's memory, in KiB.
+pub fn memory(process: u32, which: &str) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).ok_or("the process is gone")?;
+    Ok(line.split_whitespace().next().ok_or("no figure")?.parse()?)
 }
 
 impl Drop for Process {

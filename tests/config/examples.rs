@@ -44,7 +44,9 @@ fn the_full_example_shows_every_option() {
     let (mut known, mut shown) = (BTreeSet::new(), BTreeSet::new());
     known_keys(&schema(), String::new(), &mut known);
     shown_keys(&root, &schema(), String::new(), &mut shown);
-    let missing: Vec<_> = known.difference(&shown).collect();
+    // What is discovered on a broker has most in common with what is listed, and that is shown once.
+    let is_shown_of_listed = |key: &str| shown.contains(&key.replacen("mqtt.*.discover.*.", "mqtt.*.devices.*.", 1));
+    let missing: Vec<_> = known.difference(&shown).filter(|key| !is_shown_of_listed(key)).collect();
     assert!(missing.is_empty(), "config/wharf.example.yaml does not show {missing:?}");
     assert!(known.contains("modbus.*.devices.*.points.*.write.verify"), "{known:?}");
 }

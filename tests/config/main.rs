@@ -7,6 +7,7 @@ mod agreement;
 #[cfg(feature = "ble")]
 mod descriptions;
 mod examples;
+mod passwords;
 mod profiles;
 mod secrets;
 mod wording;

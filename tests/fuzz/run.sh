@@ -1,13 +1,14 @@
 #!/bin/sh
 # Fuzzes one target: run.sh [TARGET] [SECONDS], with the target recovery (the queue's), answers (the
-# Modbus driver's), adverts (the Bluetooth driver's), lines or messages (those of the drivers for lines of
-# text and for MySensors). Recovery for a minute, if nothing else is said.
+# Modbus driver's), adverts (the Bluetooth driver's), lines, messages or datagrams (those of the drivers for
+# lines of text, MySensors and MQTT-SN), packets (what the local broker reads) or saved (what it keeps). Recovery
+# for a minute, if nothing else is said.
 # Needs a C++ compiler for libFuzzer itself, and no nightly: the flags are those of cargo-fuzz
 # without the sanitizer, since neither has unsafe code.
 set -eu
 cd "$(dirname "$0")"
 case "${1:-}" in
-recovery | answers | adverts | lines | messages) fuzzed="$1" && shift ;;
+recovery | answers | adverts | lines | messages | datagrams | packets | saved) fuzzed="$1" && shift ;;
 *) fuzzed=recovery ;;
 esac
 found=found

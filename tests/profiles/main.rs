@@ -9,6 +9,7 @@
 mod ble;
 mod case;
 mod commands;
+mod mqtt;
 mod slave;
 
 use std::collections::{BTreeMap, BTreeSet};

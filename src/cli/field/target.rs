@@ -203,11 +203,17 @@ impl AtSite {
                 return Ok((link.as_str(), Kind::Other));
             }
         }
+        for (link, settings) in self.site.mqtt.iter() {
+            if settings.devices.get(device).is_some() {
+                return Ok((link.as_str(), Kind::Other));
+            }
+        }
         let modbus = self.site.modbus.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let nodes = self.site.mysensors.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let sensors = self.site.ble.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let lines = self.site.lines.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
-        let known: Vec<&str> = modbus.chain(sensors).chain(nodes).chain(lines).collect();
+        let mqtt = self.site.mqtt.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
+        let known: Vec<&str> = modbus.chain(sensors).chain(nodes).chain(lines).chain(mqtt).collect();
         Err(wrong(&format!("there is no device `{device}` in the site file; {}", suggestion(device, &known))))
     }
 

@@ -1,4 +1,5 @@
-//! The profiles that are part of the program: the files in `config/profiles`, and in its folder `ble`
+//! The profiles that are part of the program: the files in `config/profiles`, in its folder `mqtt` those of
+//! devices that speak MQTT, and in its folder `ble`
 //! those of Bluetooth sensors.
 
 /// Names and texts, from a list that a test holds complete.
@@ -114,5 +115,23 @@ pub mod ble {
         "smartdry",
         "teltonika-eye",
         "tpms",
+    }
+}
+
+/// Devices that speak MQTT.
+pub mod mqtt {
+    profiles! {
+        in "/config/profiles/mqtt/":
+        "esphome-climate",
+        "esphome-switch",
+        "shelly-gen1-ht",
+        "shelly-gen1-plug",
+        "shelly-gen2-switch",
+        "tasmota-plug",
+        "tasmota-sensor",
+        "tasmota-switch",
+        "theengs",
+        "zigbee2mqtt-plug",
+        "zigbee2mqtt-sensor",
     }
 }

@@ -117,7 +117,7 @@ fn part<'a>(word: &str, names: &'a [String]) -> Option<&'a str> {
 }
 
 /// Whether a text can be the name of a file in the folder, and of nothing outside of it.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=64).contains(&text.len()) && !text.starts_with('.') && text.chars().all(fine)
 }

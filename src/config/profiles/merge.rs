@@ -60,7 +60,7 @@ pub(super) fn merge(
         }
         None => (device, Vec::new()),
     };
-    let (points, problems) = points(base, own, &profile.name, path);
+    let (points, problems) = points(base, own, &profile.name, path, KIN[0]);
     let value = Node { span: key_span, kind: NodeKind::Mapping(points) };
     entries.push(Entry { key: "points".into(), key_span, value });
     problems
@@ -150,7 +150,15 @@ fn remove(point: &mut Entry, is_such: impl Fn(&Entry) -> bool) {
     }
 }
 
-fn points(base: Entries, mut own: Vec<Entry>, profile: &str, path: &str) -> (Entries, Vec<Problem>) {
+/// The points of both. `places` are the keys that say where a value stands: a point of the site file alone
+/// has one.
+pub(super) fn points(
+    base: Entries,
+    mut own: Vec<Entry>,
+    profile: &str,
+    path: &str,
+    places: &[&str],
+) -> (Entries, Vec<Problem>) {
     if own.is_empty() && base.iter().all(|point| point.value.get("write").is_none()) {
         return (base, Vec::new());
     }
@@ -168,7 +176,7 @@ fn points(base: Entries, mut own: Vec<Entry>, profile: &str, path: &str) -> (Ent
     }
     let mut problems = Vec::new();
     for point in own {
-        let has_place = KIN[0].iter().any(|key| point.value.get(key).is_some());
+        let has_place = places.iter().any(|key| point.value.get(key).is_some());
         let partial = is_off(&point.value) || matches!(point.value.kind, NodeKind::Mapping(_)) && !has_place;
         if !partial {
             merged.push(point);
@@ -178,7 +186,7 @@ fn points(base: Entries, mut own: Vec<Entry>, profile: &str, path: &str) -> (Ent
         let mut problem = Problem::new(point.key_span, format!("{path}.points.{}", point.key), message);
         problem.help(match suggest(&point.key, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("a point of your own needs one of {}", KIN[0].join(", ")),
+            None => format!("a point of your own needs one of {}", places.join(", ")),
         });
         problems.push(problem);
     }

@@ -11,6 +11,9 @@
 //! Profiles of Bluetooth sensors stand in the folder `ble` of either. They need not be named: each says
 //! which advertisements it is for, so all of them are laid under each link, see `ble`.
 //!
+//! Profiles of devices that speak MQTT stand in the folder `mqtt` of either, and have words in braces for
+//! what each device has of its own, see `mqtt`.
+//!
 //! [`join`] works on the tree, before anything is decoded. [`find`] reads each profile that is named
 //! and [`understand`] decodes it by itself, so a mistake in it is shown once and in its own file.
 //! [`merge`] says what comes out where profile and site file both speak; a mistake of the two
@@ -21,6 +24,7 @@ mod ble;
 pub mod builtin;
 mod find;
 mod merge;
+mod mqtt;
 mod understand;
 
 use std::path::Path;
@@ -68,6 +72,7 @@ pub fn join(root: &mut Node, directory: &Path, sources: &mut Sources) -> Vec<Pro
     }
     #[cfg(feature = "ble")]
     problems.extend(ble::join(root, directory, sources));
+    problems.extend(mqtt::join(root, directory, sources));
     problems
 }
 

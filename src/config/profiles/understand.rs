@@ -1,8 +1,8 @@
 //! From a profile's tree to a [`Profile`], or to what is wrong with it.
 
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Problem, Setting, Span, Typed};
+use wharf_contract::settings::{Context, Entries, Entry, Node, NodeKind, Problem, Setting, Span, Typed};
 
-use super::{Profile, merge};
+use super::{Profile, merge, mqtt};
 
 /// What only a device of the site file has.
 const NOT_HERE: [&str; 3] = ["unit", "profile", "base"];
@@ -48,6 +48,26 @@ pub(super) fn understand_ble(root: Node, file_name: &str) -> (Option<Node>, Vec<
     head.decode_as::<wharf_ble::config::DescriptionSettings>(&rest);
     let usable = head.problems.iter().all(Problem::is_warning);
     (usable.then_some(rest), head.problems)
+}
+
+/// Takes the profile of a device that speaks MQTT apart: what a device of the site file may have, with words
+/// in braces, and what those stand for unless a device says otherwise. Without it there is a mistake among
+/// the problems.
+pub(super) fn understand_mqtt(root: Node, file_name: &str) -> (Option<Entries>, Vec<Problem>) {
+    let NodeKind::Mapping(entries) = root.kind else {
+        return (None, vec![Problem::new(root.span, "", "a profile is a mapping")]);
+    };
+    let mut head = Head::new(entries.into(), root.span);
+    head.introduces(file_name, wharf_mqtt::KIND, "in the folder mqtt are devices that speak MQTT");
+    if let Some(entry) = head.take("profile") {
+        head.problem(entry.key_span, "profile", "a profile has no `profile`, a device has");
+    }
+    // Any word will do to see whether the rest is right.
+    let mut rest = Node { span: head.top, kind: NodeKind::Mapping(head.entries.clone().into()) };
+    mqtt::fill(&mut rest, &|_| Some("x".into()));
+    head.decode_as::<wharf_mqtt::DeviceSettings>(&rest);
+    let usable = head.problems.iter().all(Problem::is_warning);
+    (usable.then(|| head.entries.into()), head.problems)
 }
 
 /// What is left of a profile after its head was taken off piece by piece.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::super::done::Done;
 use super::super::frame::Kind;
+use super::super::header::HeaderState;
 use super::super::scan::WINDOW;
-use super::super::segment::{HEADER, HeaderState, Segment, file_name};
+use super::super::segment::{HEADER, Segment, file_name};
 use super::known::{ATTEMPTS, Known, open, segments};
 use super::{Overview, overview};
 

@@ -132,9 +132,11 @@ impl Sender {
         self.0.try_publish(message.topic.clone(), message.payload.clone(), options).map_err(|_| Full)
     }
 
-    /// Asks for commands.
-    pub fn subscribe(&self, filter: &str) -> Result<(), Full> {
-        self.0.try_subscribe(filter, mqtt::mqttbytes::QoS::AtLeastOnce).map_err(|_| Full)
+    /// Asks for commands, and for what else is to come down.
+    pub fn subscribe(&self, commands: &str, others: &[String]) -> Result<(), Full> {
+        let filters = std::iter::once(commands).chain(others.iter().map(String::as_str));
+        let filters = filters.map(|filter| mqtt::SubscribeFilterInput::new(filter, mqtt::mqttbytes::QoS::AtLeastOnce));
+        self.0.try_subscribe_many(filters).map_err(|_| Full)
     }
 
     /// Says goodbye.
@@ -156,7 +158,11 @@ fn incoming(packet: mqtt::Packet) -> Happening {
         mqtt::Packet::PubAck(ack) => Happening::Acknowledged { id: ack.pkid, refusal: None },
         mqtt::Packet::SubAck(ack) => {
             let accepted = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Success(_));
-            Happening::Subscribed { refused: !ack.return_codes.iter().all(accepted) }
+            let (commands, others) = ack
+                .return_codes
+                .split_first()
+                .map_or((false, true), |(commands, others)| (accepted(commands), others.iter().all(accepted)));
+            Happening::Subscribed { commands, others }
         }
         mqtt::Packet::Publish(publish) => Happening::Incoming(Incoming {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),

@@ -137,11 +137,13 @@ impl Sender {
 
     /// Asks for commands, with the retain flag as their sender set it (`as_sent`): a command that was
     /// published to be kept is refused at once, and not first obeyed and refused at the next start. Else
-    /// the flag says only what comes from the broker's store.
-    pub fn subscribe(&self, filter: &str, as_sent: bool) -> Result<(), Full> {
-        let filter =
-            mqtt::SubscribeFilterInput::new(filter, mqtt::mqttbytes::QoS::AtLeastOnce).preserve_retain(as_sent);
-        self.0.try_subscribe_many([filter]).map_err(|_| Full)
+    /// the flag says only what comes from the broker's store. Asks for what else is to come down, too: as
+    /// others have published it, and not what this gateway has.
+    pub fn subscribe(&self, commands: &str, others: &[String], as_sent: bool) -> Result<(), Full> {
+        let input = |filter: &str| mqtt::SubscribeFilterInput::new(filter, mqtt::mqttbytes::QoS::AtLeastOnce);
+        let others = others.iter().map(|filter| input(filter).preserve_retain(true).no_local(true));
+        let filters = std::iter::once(input(commands).preserve_retain(as_sent)).chain(others);
+        self.0.try_subscribe_many(filters).map_err(|_| Full)
     }
 
     /// Says goodbye.
@@ -201,7 +203,11 @@ fn incoming(packet: mqtt::Packet) -> Happening {
         mqtt::Packet::PubAck(ack) => Happening::Acknowledged { id: ack.pkid, refusal: refusal(&ack) },
         mqtt::Packet::SubAck(ack) => {
             let accepted = |code: &mqtt::SubscribeReasonCode| matches!(code, mqtt::SubscribeReasonCode::Success(_));
-            Happening::Subscribed { refused: !ack.return_codes.iter().all(accepted) }
+            let (commands, others) = ack
+                .return_codes
+                .split_first()
+                .map_or((false, true), |(commands, others)| (accepted(commands), others.iter().all(accepted)));
+            Happening::Subscribed { commands, others }
         }
         mqtt::Packet::Publish(publish) => {
             let properties = publish.properties.unwrap_or_default();

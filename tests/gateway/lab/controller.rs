@@ -26,6 +26,13 @@ impl Controller {
         Some(controller)
     }
 
+    /// The same without the retain flag, as the local broker wants it for messages that are no values.
+    pub fn over_mqtt_live(port: u16) -> Option<Self> {
+        let controller = Self::start(&["mqtt", "127.0.0.1", &port.to_string(), "gw1-out", "gw1-in", "--live"])?;
+        controller.wait("the controller to be connected", |event| event["event"] == "connected");
+        Some(controller)
+    }
+
     /// Attaches to a TCP port, and comes back to it by itself. It asks for a sign of life every second.
     pub fn over_tcp(port: u16) -> Option<Self> {
         Self::start(&["tcp", "127.0.0.1", &port.to_string(), "--reconnect", "1"])

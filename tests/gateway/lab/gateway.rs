@@ -104,7 +104,10 @@ impl Gateway {
     /// Starts a command of wharf.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command
-            .env("WHARF_LOG", "warn,wharf=debug,wharf_modbus=debug,wharf_ble=debug,wharf_mysensors=debug")
+            .env(
+                "WHARF_LOG",
+                "warn,audit=info,wharf=debug,wharf_modbus=debug,wharf_ble=debug,wharf_mysensors=debug,wharf_mqtt=debug",
+            )
             .env_remove("STATE_DIRECTORY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -159,6 +162,12 @@ impl Gateway {
     pub fn ask_to_stop(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Tells it that its site file may be another one, as `systemctl reload` does.
+    pub fn hang_up(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     }
 
     /// Waits until it ends by itself.

@@ -153,6 +153,7 @@ impl Bare {
             delivery: Delivery { clock: self.clock.clone(), ..how.delivery },
             topics,
             asks,
+            down: None,
         };
         let stop = CancellationToken::new();
         let keyring = Keyring::new(uplink.name.clone(), Sources::default()).unwrap();

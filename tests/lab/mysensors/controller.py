@@ -1,6 +1,6 @@
 """A MySensors controller: pymysensors, attached as Home Assistant attaches it.
 
-    controller.py mqtt HOST PORT OUT IN [--version V]    topics OUT/… come from the gateway, IN/… go to it
+    controller.py mqtt HOST PORT OUT IN [--version V] [--live]    topics OUT/… come from the gateway, IN/… go to it
     controller.py tcp HOST PORT
     controller.py serial PATH
 
@@ -101,6 +101,7 @@ def over_mqtt(args, loop):
         out_prefix=args.where[3],
         event_callback=heard,
         protocol_version=args.version,
+        retain=not args.live,
     )
 
 
@@ -187,6 +188,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("how", choices=["mqtt", "tcp", "serial", "tables"])
     parser.add_argument("where", nargs="*")
+    parser.add_argument("--live", action="store_true", help="without the retain flag (MQTT)")
     parser.add_argument("--version", default="2.2")
     parser.add_argument("--reconnect", type=float, default=10.0)
     arguments = parser.parse_args()

@@ -1,0 +1,161 @@
+//! What looks at a publication of a client before the hub does: commands go to the gateway, what is bridged goes
+//! upstream as well, and the start of a controller is told to those whom it concerns.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::publication::{Publication, Qos};
+use super::rights::Door;
+use crate::bridge::{Published, Up};
+use crate::classic::feed::Feed;
+use crate::downlink::{Ask, Source};
+use crate::message;
+use crate::topics::{self, Topics};
+use crate::uplink::Incoming;
+
+/// How long a command may wait for its turn before the client that sent it goes on.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The gate.
+pub struct Gate {
+    /// The gateway's topics.
+    pub topics: Topics,
+    /// Where commands go.
+    pub asks: mpsc::Sender<Ask>,
+    /// Whom a controller's start is of interest to.
+    pub feed: Feed,
+    /// What goes upstream.
+    pub up: Up,
+    /// Who keeps the log of commands.
+    pub door: Arc<Door>,
+}
+
+impl Gate {
+    /// Whether it has anything to do with that publication. The others need not [pass](Self::pass).
+    pub fn concerns(&self, publication: &Publication) -> bool {
+        self.topics.is_command(&publication.topic)
+            || topics::is_birth_of_a_controller(&publication.topic, &publication.payload)
+            || self.up.concerns(&publication.topic)
+    }
+
+    /// Lets a publication pass, with that packet id. What comes out is for the hub: as a rule what went in. A
+    /// command that finds no room within a second is answered in its own place.
+    pub async fn pass(&self, publication: Publication, id: u16) -> Publication {
+        if topics::is_birth_of_a_controller(&publication.topic, &publication.payload) {
+            self.feed.birth();
+        }
+        if !self.topics.is_command(&publication.topic) {
+            let Publication { topic, payload, qos, retain, .. } = &publication;
+            let qos = if *qos == Qos::AtMostOnce { message::Qos::AtMostOnce } else { message::Qos::AtLeastOnce };
+            self.up.pass(&Published { topic, payload, qos, retain: *retain }).await;
+            return publication;
+        }
+        self.door.audit.command(&publication.from, &publication.topic);
+        let ask = Ask { source: Source::Local, incoming: self.incoming(&publication, id) };
+        if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_ok() {
+            return publication;
+        }
+        let client = publication.from.client().map_or("", |client| client);
+        warn!(client, topic = %publication.topic, "command not obeyed: the gateway is busy");
+        // Nobody south of here has heard of it, so its answer takes its place.
+        Publication {
+            topic: self.topics.answer_to_unknown(&publication.topic).into(),
+            payload: r#"{"ok":false,"error":"too many commands are waiting for the gateway"}"#.into(),
+            retain: false,
+            properties: None,
+            expires: None,
+            ..publication
+        }
+    }
+
+    fn incoming(&self, publication: &Publication, id: u16) -> Incoming {
+        let properties = publication.properties.as_deref();
+        // What a client sends is never from a store. A MySensors controller wants it kept, and obeyed.
+        let is_for_a_node = self.feed.is_for_controllers() && self.topics.is_classic_value(&publication.topic);
+        Incoming {
+            topic: publication.topic.to_string(),
+            payload: publication.payload.clone(),
+            retained: publication.retain && !is_for_a_node,
+            duplicate: false,
+            id,
+            expires_in: publication.remaining(Instant::now()),
+            response_topic: properties.and_then(|properties| properties.response_topic.clone()),
+            correlation: properties.and_then(|properties| properties.correlation.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    /// A gate that commands do not come through.
+    pub fn for_tests() -> Self {
+        Self::with(mpsc::channel(1).0)
+    }
+
+    fn with(asks: mpsc::Sender<Ask>) -> Self {
+        let door = Door::new(super::rights::Rules::open(), Arc::default()).unwrap();
+        let topics = Topics::new("gw1");
+        let north = crate::north::North::new(Vec::new(), None, None);
+        let up = Up { bridge: Arc::default(), topics: topics.clone(), north };
+        Self { topics, asks, feed: Feed::new(None, false, false), up, door: Arc::new(door) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::publication::Origin;
+    use super::*;
+
+    fn command(topic: &str) -> Publication {
+        let from = Origin::Client { client: Arc::from("panel"), user: None };
+        Publication { from, qos: Qos::ExactlyOnce, ..Publication::new(topic, "1") }
+    }
+
+    fn gate(room: usize) -> (Gate, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(room);
+        (Gate::with(asks), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_finds_no_room_is_answered_in_its_own_place() {
+        let (gate, _asked) = gate(1);
+        let taken = gate.pass(command("gw1-in/tank/valve"), 7).await;
+        assert_eq!(taken, command("gw1-in/tank/valve"));
+        let answer = gate.pass(command("gw1-in/tank/valve"), 8).await;
+        assert_eq!((&*answer.topic, answer.qos), ("gw1-sys/answer/tank/valve", Qos::ExactlyOnce));
+        let payload: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(payload["ok"], false);
+    }
+
+    #[tokio::test]
+    async fn a_command_takes_its_expiry_and_its_asker_with_it() {
+        let (gate, mut asked) = gate(1);
+        let properties = super::super::publication::Properties {
+            response_topic: Some("panel/answers".into()),
+            correlation: Some(bytes::Bytes::from_static(b"42")),
+            ..Default::default()
+        };
+        let expires = Some(Instant::now() + Duration::from_secs(60));
+        let sent =
+            Publication { properties: Some(Box::new(properties)), expires, retain: true, ..command("gw1-in/a/b") };
+        gate.pass(sent, 7).await;
+        let incoming = asked.recv().await.unwrap().incoming;
+        assert!(
+            incoming.expires_in.is_some_and(|left| left > Duration::from_secs(30) && left <= Duration::from_secs(60))
+        );
+        assert_eq!(incoming.response_topic.as_deref(), Some("panel/answers"));
+        assert_eq!((incoming.correlation.as_deref(), incoming.id, incoming.retained), (Some(&b"42"[..]), 7, true));
+    }
+
+    #[test]
+    fn most_of_what_is_published_is_none_of_its_business() {
+        let (gate, _asked) = gate(1);
+        assert!(gate.concerns(&command("gw1-in/tank/valve")));
+        assert!(gate.concerns(&Publication::new("homeassistant/status", "online")));
+        assert!(!gate.concerns(&Publication::new("homeassistant/status", "offline")));
+        assert!(!gate.concerns(&Publication::new("gw2-in/tank/valve", "1")));
+    }
+}

@@ -1,0 +1,71 @@
+//! Wills: what the broker publishes for a client that broke off.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::broker::figures::count;
+use crate::broker::packet::{Connect, Will, reason};
+use crate::broker::publication::{Origin, Publication};
+use crate::broker::rights::Allowed;
+
+use super::Hub;
+use super::filter::is_topic;
+
+impl Hub {
+    /// Whether a client may come with the will it has.
+    ///
+    /// # Errors
+    /// The reason code to refuse it with.
+    pub(super) fn check_will(&self, connect: &Connect, allowed: &Allowed) -> Result<(), u8> {
+        let Some(will) = &connect.will else { return Ok(()) };
+        if !is_topic(&will.topic, self.limits.levels) {
+            return Err(reason::TOPIC_NAME_INVALID);
+        }
+        if will.topic.starts_with('$') || !allowed.may_publish(&will.topic) {
+            count(&self.figures.refused_publications);
+            return Err(reason::NOT_AUTHORIZED);
+        }
+        if size(will) > self.limits.largest_retained { Err(reason::PACKET_TOO_LARGE) } else { Ok(()) }
+    }
+
+    /// A will that is due goes to where wills wait.
+    pub(super) fn publish_will(
+        &mut self,
+        will: Option<Will>,
+        client: &Arc<str>,
+        user: Option<&Arc<str>>,
+        allowed: &Allowed,
+        now: Instant,
+    ) {
+        let Some(will) = will else { return };
+        if !allowed.may_publish(&will.topic) {
+            count(&self.figures.refused_publications);
+            return;
+        }
+        if self.wills.len() >= self.limits.sessions {
+            count(&self.figures.dropped_full);
+            return;
+        }
+        self.wills.push(publication(will, client, user, now));
+        self.clock.ring();
+    }
+}
+
+/// A will whose time has come.
+fn publication(will: Will, client: &Arc<str>, user: Option<&Arc<str>>, now: Instant) -> Publication {
+    Publication {
+        topic: will.topic,
+        payload: will.payload,
+        qos: will.qos,
+        retain: will.retain,
+        from: Origin::Will { client: Arc::clone(client), user: user.cloned() },
+        properties: will.properties,
+        expires: will.expiry.and_then(|expiry| now.checked_add(expiry)),
+    }
+}
+
+/// What a will counts for, in bytes.
+fn size(will: &Will) -> usize {
+    let properties = will.properties.as_ref().map_or(0, |properties| properties.size());
+    will.topic.len() + will.payload.len() + properties
+}

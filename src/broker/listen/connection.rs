@@ -1,0 +1,434 @@
+//! A connection of a client that was let in, to its end.
+//!
+//! It goes round: read what has come, let it pass rights and gate, take the hub's lock once for all of it, take from
+//! the hub what is to be sent, and write all of that at once. Nobody waits for a client that does not read: above
+//! [`FULL`](super::wire::FULL) bytes nothing more is taken for it, and the hub keeps or drops what comes by its
+//! bounds. After half a minute without taking anything it is closed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Buf;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::debug;
+
+use super::wire::{FULL, Wire};
+use crate::broker::common::Common;
+use crate::broker::figures::{add, count};
+use crate::broker::hub::{Accepted, Aliases, Bell, ConnectionId, Ending, Violation};
+use crate::broker::packet::incoming::{Requests, frame};
+use crate::broker::packet::outgoing::Manner;
+use crate::broker::packet::{Connect, Publish, Reply, Request, Version, reason};
+use crate::broker::publication::{Origin, Publication, Qos};
+use crate::broker::rights::Login;
+
+/// How long a client may take nothing of what is written to it.
+const STALLED: Duration = Duration::from_secs(30);
+/// How long it may take to hear why its connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How many requests are handed to the hub at once.
+const STEPS: usize = 512;
+/// How far ahead a clock is set that is not to ring.
+const NEVER: Duration = Duration::from_secs(86_400);
+/// Lists that have become longer than this are given back.
+const KEPT: usize = 1024;
+
+/// A connection.
+pub struct Connection {
+    wire: Wire,
+    manner: Manner,
+    requests: Requests,
+    attachment: Attachment,
+    client: Arc<str>,
+    login: Login,
+    /// The judgement its rights are from.
+    judged: u64,
+    bell: Arc<Bell>,
+    /// The topics its aliases stand for.
+    aliases: Aliases,
+    /// After how long a silence it is gone.
+    silence: Option<Duration>,
+    timer: Pin<Box<Sleep>>,
+    /// What it has said and the hub has not heard.
+    steps: Vec<Step>,
+    replies: Vec<Reply>,
+    /// Whether there may be something for it at the hub.
+    is_due: bool,
+}
+
+/// What the hub is told, in order.
+enum Step {
+    Accept(Accepted),
+    Request(Request),
+    /// Nothing, but the client is answered in its turn.
+    Answer(Reply),
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client took its leave.
+    Left,
+    /// The client took its leave and wants its will published.
+    LeftWithWill,
+    /// The connection is gone.
+    Gone,
+    /// Somebody else wants it closed.
+    Told(u8),
+    /// What came is against the rules.
+    Wrong(u8, &'static str),
+    /// Nothing has come for too long.
+    Silent,
+    /// Nothing was taken for too long.
+    Stalled,
+}
+
+impl End {
+    fn of(violation: Violation) -> Self {
+        Self::Wrong(violation.reason, violation.words)
+    }
+}
+
+/// That the hub knows of the connection. However it ends, the hub hears of it.
+struct Attachment {
+    common: Arc<Common>,
+    id: ConnectionId,
+    ending: Ending,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.common.hub().detach(self.id, self.ending, Instant::now().into_std());
+    }
+}
+
+impl Connection {
+    /// Of a client that the hub has let in.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of what becomes the connection")]
+    pub fn new(
+        wire: Wire,
+        manner: Manner,
+        id: ConnectionId,
+        client: Arc<str>,
+        login: Login,
+        judged: u64,
+        bell: Arc<Bell>,
+        connect: &Connect,
+        common: Arc<Common>,
+    ) -> Self {
+        let aliases = Aliases::new(common.limits.topic_aliases);
+        let silence = (connect.keep_alive > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive) * 1500));
+        Self {
+            wire,
+            manner,
+            requests: Requests::new(connect.version),
+            attachment: Attachment { common, id, ending: Ending::Broken },
+            client,
+            login,
+            judged,
+            bell,
+            aliases,
+            silence,
+            timer: Box::pin(sleep_until(Instant::now() + NEVER)),
+            steps: Vec::new(),
+            replies: Vec::new(),
+            is_due: true,
+        }
+    }
+
+    /// Ends before it has begun.
+    pub fn give_up(self) -> Wire {
+        self.wire
+    }
+
+    /// Serves the client until one of the two has enough.
+    pub async fn live(mut self) {
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        self.end(end).await;
+    }
+
+    async fn turn(&mut self) -> Result<(), End> {
+        self.hear().await?;
+        while self.is_due && !self.wire.is_full() {
+            self.tell_hub()?;
+            // What is retained is looked through bit by bit, and others want their turn in between.
+            tokio::task::consume_budget().await;
+        }
+        let deadline = self.deadline();
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        let (wire, figures) = (&mut self.wire, &*self.attachment.common.figures);
+        tokio::select! {
+            moved = std::future::poll_fn(|cx| wire.poll(cx, figures)) => moved.map_err(|_| End::Gone),
+            () = self.bell.heard() => {
+                self.is_due = true;
+                self.bell.closing().map_or(Ok(()), |reason| Err(End::Told(reason)))
+            }
+            () = self.timer.as_mut() => self.look_at_the_clock(),
+        }
+    }
+
+    /// Takes all the packets that have come as a whole.
+    async fn hear(&mut self) -> Result<(), End> {
+        loop {
+            let read = match frame(&self.wire.input, self.common().limits.packet) {
+                Ok(None) => break,
+                Ok(Some(packet)) => self.requests.read(&packet).map(|request| (request, packet.size)),
+                Err(wrong) => Err(wrong),
+            };
+            let heard = match read {
+                Ok((request, size)) => {
+                    self.wire.input.advance(size);
+                    count(&self.common().figures.packets_received);
+                    self.take(request).await
+                }
+                Err(wrong) => Err(End::Wrong(wrong.reason, wrong.words)),
+            };
+            if let Err(end) = heard {
+                // What came before it was good.
+                self.tell_hub()?;
+                return Err(end);
+            }
+            if self.steps.len() >= STEPS {
+                self.tell_hub()?;
+                if self.wire.is_full() {
+                    return Ok(());
+                }
+            }
+        }
+        if self.steps.is_empty() { Ok(()) } else { self.tell_hub() }
+    }
+
+    /// Has the hub told of a request, in its turn.
+    async fn take(&mut self, request: Request) -> Result<(), End> {
+        match request {
+            Request::Publish(publish) => self.publish(publish).await?,
+            Request::Auth => return Err(End::Wrong(reason::PROTOCOL_ERROR, "there is nothing to authenticate")),
+            Request::Disconnect { reason: why, .. } => {
+                self.steps.push(Step::Request(request));
+                return Err(if why == reason::SUCCESS { End::Left } else { End::LeftWithWill });
+            }
+            request => self.steps.push(Step::Request(request)),
+        }
+        Ok(())
+    }
+
+    /// Lets a publication pass rights and gate.
+    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        let Publish { topic, alias, payload, qos, retain, duplicate: _, id, expiry, properties } = publish;
+        let topic = self.aliases.resolve(topic, alias).map_err(End::of)?;
+        if let Some(reason) = self.refuses(&topic) {
+            self.refuse(qos, id, reason);
+            return Ok(());
+        }
+        let now = Instant::now().into_std();
+        let publication = Publication {
+            topic,
+            payload,
+            qos,
+            retain,
+            from: Origin::Client { client: self.client.clone(), user: self.login.user.clone() },
+            properties,
+            expires: expiry.and_then(|expiry| now.checked_add(expiry)),
+        };
+        let common = self.common().clone();
+        let publication = match common.gate.concerns(&publication) && !self.has_seen(qos, id) {
+            false => publication,
+            true => {
+                let mut passing = std::pin::pin!(common.gate.pass(publication, id));
+                tokio::select! {
+                    biased;
+                    passed = passing.as_mut() => passed,
+                    // It has to wait, and what came before it need not.
+                    () = std::future::ready(()) => {
+                        self.tell_hub()?;
+                        passing.await
+                    }
+                }
+            }
+        };
+        self.steps.push(Step::Accept(Accepted { publication, id }));
+        Ok(())
+    }
+
+    /// Why the client may not publish there, if it may not. Where nobody may, the hub knows.
+    fn refuses(&mut self, topic: &str) -> Option<u8> {
+        let judged = self.common().judged.load(Ordering::Acquire);
+        if judged != self.judged {
+            self.judged = judged;
+            let allowed = self.common().hub().allowed(self.attachment.id);
+            // Who is thrown out hears of that by the bell.
+            self.login.allowed = allowed?;
+        }
+        (!self.login.allowed.may_publish(topic)).then_some(reason::NOT_AUTHORIZED)
+    }
+
+    /// Answers as if it had been taken, as far as the version of MQTT has no words for the truth.
+    fn refuse(&mut self, qos: Qos, id: u16, reason: u8) {
+        count(&self.common().figures.refused_publications);
+        debug!(client = %self.client, reason, "publication refused");
+        match qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => self.steps.push(Step::Answer(Reply::PubAck { id, reason })),
+            Qos::ExactlyOnce => self.steps.push(Step::Answer(Reply::PubRec { id, reason })),
+        }
+    }
+
+    /// Whether a QoS 2 message is one that came before.
+    fn has_seen(&self, qos: Qos, id: u16) -> bool {
+        if qos != Qos::ExactlyOnce {
+            return false;
+        }
+        let is_same = |step: &Step| matches!(step, Step::Accept(accepted) if accepted.id == id && accepted.publication.qos == qos);
+        self.steps.iter().any(is_same) || self.common().hub().is_repeated(self.attachment.id, id)
+    }
+
+    /// Tells the hub what the client has said, takes what is to be sent to it, and has all that written.
+    fn tell_hub(&mut self) -> Result<(), End> {
+        let room = FULL.saturating_sub(self.wire.output.len());
+        let now = Instant::now().into_std();
+        let (id, common, replies) = (self.attachment.id, &self.attachment.common, &mut self.replies);
+        let mut hub = common.hub();
+        let mut told = Ok(());
+        for step in self.steps.drain(..) {
+            told = match step {
+                Step::Accept(accepted) => hub.accept(id, accepted, now, replies),
+                Step::Request(request) => hub.request(id, request, now, replies),
+                Step::Answer(reply) => {
+                    replies.push(reply);
+                    Ok(())
+                }
+            };
+            if told.is_err() {
+                break;
+            }
+        }
+        self.is_due = match told.is_ok() && room > 0 {
+            true => hub.deliver(id, room, now, replies),
+            // Whatever there is, it has to wait.
+            false => true,
+        };
+        drop(hub);
+        self.write_replies()?;
+        told.map_err(End::of)
+    }
+
+    fn write_replies(&mut self) -> Result<(), End> {
+        if self.wire.output.is_empty() {
+            self.wire.taken_at = Instant::now();
+        }
+        let figures = &self.attachment.common.figures;
+        let mut too_large = 0;
+        add(&figures.packets_sent, self.replies.len());
+        for reply in self.replies.drain(..) {
+            let is_publication = matches!(reply, Reply::Publish(_));
+            let fits = self.manner.write(&reply, &mut self.wire.output);
+            match (is_publication, fits) {
+                (_, true) => {}
+                (true, false) => too_large += 1,
+                (false, false) => {
+                    return Err(End::Wrong(reason::PACKET_TOO_LARGE, "an answer is larger than the client takes"));
+                }
+            }
+        }
+        add(&figures.dropped_large, too_large);
+        self.replies.shrink_to(KEPT);
+        Ok(())
+    }
+
+    /// When to look at the clock next.
+    fn deadline(&self) -> Instant {
+        let silent = self.silent_from();
+        let stalled = self.stalled_from();
+        silent.into_iter().chain(stalled).min().unwrap_or_else(|| Instant::now() + NEVER)
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if self.stalled_from().is_some_and(|stalled| stalled <= now) {
+            return Err(End::Stalled);
+        }
+        if self.silent_from().is_some_and(|silent| silent <= now) {
+            return Err(End::Silent);
+        }
+        let deadline = self.deadline();
+        self.timer.as_mut().reset(deadline);
+        Ok(())
+    }
+
+    /// From when on it is gone unless it says something. A client that is not listened to, because it
+    /// does not take what is there for it, is not expected to.
+    fn silent_from(&self) -> Option<Instant> {
+        self.silence.filter(|_| !self.wire.is_full()).map(|silence| self.wire.heard_at + silence)
+    }
+
+    /// From when on it is stalled unless it takes something.
+    fn stalled_from(&self) -> Option<Instant> {
+        (!self.wire.output.is_empty()).then(|| self.wire.taken_at + STALLED)
+    }
+
+    async fn end(mut self, end: End) {
+        let common = self.common().clone();
+        let figures = &common.figures;
+        let told = match end {
+            End::Left => {
+                self.attachment.ending = Ending::Left;
+                None
+            }
+            End::LeftWithWill | End::Gone => None,
+            End::Told(reason) => {
+                if reason == reason::SERVER_SHUTTING_DOWN {
+                    // What is there for it already is the last that it gets.
+                    while self.is_due && !self.wire.is_full() && self.tell_hub().is_ok() {}
+                }
+                Some((reason, words(reason)))
+            }
+            End::Wrong(reason, words) => {
+                count(&figures.violations);
+                debug!(client = %self.client, reason, words, "client closed: it broke the rules");
+                Some((reason, words))
+            }
+            End::Silent => {
+                count(&figures.silent);
+                debug!(client = %self.client, "client closed: nothing has come from it for too long");
+                Some((reason::KEEP_ALIVE_TIMEOUT, "nothing has come for too long"))
+            }
+            End::Stalled => {
+                count(&figures.stalled);
+                debug!(client = %self.client, "client closed: it reads nothing");
+                None
+            }
+        };
+        let Self { mut wire, manner, attachment, .. } = self;
+        // The others need not wait until it has heard why.
+        drop(attachment);
+        let patience = if matches!(end, End::Gone | End::Stalled) { Duration::ZERO } else { FAREWELL };
+        if let Some((reason, words)) = told {
+            let reply = Reply::Disconnect { reason, words: Some(words).filter(|words| !words.is_empty()) };
+            manner.write(&reply, &mut wire.output);
+            if manner.version == Version::V5 {
+                count(&figures.packets_sent);
+            }
+        }
+        wire.finish(patience, figures).await;
+    }
+
+    fn common(&self) -> &Arc<Common> {
+        &self.attachment.common
+    }
+}
+
+fn words(reason: u8) -> &'static str {
+    match reason {
+        reason::SESSION_TAKEN_OVER => "another connection has this client id now",
+        reason::SERVER_SHUTTING_DOWN => "the broker is shutting down",
+        reason::ADMINISTRATIVE_ACTION | reason::NOT_AUTHORIZED => "the rules have changed",
+        _ => "",
+    }
+}

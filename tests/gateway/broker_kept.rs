@@ -1,0 +1,69 @@
+//! What the local broker's clients rely on after a restart: what is retained, and what waits for those who were away.
+
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::lab::gateway::Site;
+use crate::lab::{PATIENCE, free_port, wait_for};
+
+/// Longer than a commit takes to come.
+const COMMITTED: Duration = Duration::from_millis(2500);
+
+/// Publishes lines, each on the topic.
+fn publish(port: &str, topic: &str, retain: bool, lines: impl Iterator<Item = u32>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), lines.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let mut args = vec!["-p", port, "-q", "1", "-t", topic, "-l"];
+    args.extend(retain.then_some("-r"));
+    let stdin = std::fs::File::open(file.path()).unwrap();
+    assert!(Command::new("mosquitto_pub").args(args).stdin(stdin).status().unwrap().success());
+}
+
+/// What a client hears, with a session if it has an id: so many lines, or what comes in so many seconds.
+fn hear(port: &str, client: Option<&str>, topic: &str, count: &str, seconds: &str) -> Vec<String> {
+    let mut args = vec!["-p", port, "-q", "1", "-t", topic, "-C", count, "-W", seconds];
+    args.extend(client.into_iter().flat_map(|client| ["-c", "-i", client]));
+    let output = Command::new("mosquitto_sub").args(args).stderr(Stdio::null()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_retained_and_what_waits_survive_a_stop_and_a_kill_in_order() {
+    let port = free_port().to_string();
+    let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{port}] }}\n"));
+    let mut from = 0;
+    for is_killed in [false, true, false] {
+        let gateway = site.run();
+        gateway.wait_log("local broker listening");
+        if from == 0 {
+            assert_eq!(hear(&port, Some("panel"), "wait/#", "1", "1"), Vec::<String>::new());
+        }
+        publish(&port, "wait/a", false, from..from + 2000);
+        for topic in 0..20 {
+            publish(&port, &format!("kept/{topic}"), true, std::iter::once(from + topic));
+        }
+        if is_killed {
+            sleep(COMMITTED);
+            gateway.kill();
+        } else {
+            assert!(gateway.terminate().0.success());
+        }
+        let gateway = site.run();
+        gateway.wait_log("local broker listening");
+        let expected: Vec<String> = (from..from + 2000).map(|line| line.to_string()).collect();
+        let heard = hear(&port, Some("panel"), "wait/#", "2000", "20");
+        assert!(heard == expected, "{} of 2000 lines, the first {:?}", heard.len(), heard.first());
+        let mut kept = hear(&port, None, "kept/#", "20", "20");
+        kept.sort_by_key(|line| line.parse::<u32>().unwrap());
+        assert_eq!(kept, (from..from + 20).map(|line| line.to_string()).collect::<Vec<_>>());
+        let status = site.wharf(&["status"], &["--json"]).json();
+        assert_eq!(status["broker"]["store"]["damaged"], 0, "{status}");
+        wait_for("what was taken to be gone from the disk", PATIENCE, || {
+            let status = site.wharf(&["status"], &["--json"]).json();
+            (status["broker"]["queued"] == 0 && status["broker"]["store"]["pending_bytes"] == 0).then_some(())
+        });
+        assert!(gateway.terminate().0.success());
+        from += 10_000;
+    }
+}
