@@ -8,8 +8,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 all="soak outage serial vm
-  bench-adverts bench-gateway bench-lines bench-polling bench-queue
-  fuzz-recovery fuzz-answers fuzz-adverts fuzz-lines fuzz-messages"
+  bench-adverts bench-gateway bench-lines bench-local_broker bench-polling bench-queue
+  fuzz-recovery fuzz-answers fuzz-adverts fuzz-lines fuzz-messages fuzz-datagrams fuzz-packets fuzz-saved"
 usage() {
   sed -n '2,/^set -eu/s/^# //p' "$0"
   echo "parts: $(echo $all)"
@@ -63,6 +63,7 @@ run() {
   vm) bash tests/lab/ble/vm/test.sh $(either "" quick) ;;
   bench-adverts) cargo bench --locked $bench -p wharf-ble --bench adverts -- $(either 1 0.1) ;;
   bench-gateway | bench-queue) cargo bench --locked $bench --bench "${1#bench-}" -- $(either 300000 20000) ;;
+  bench-local_broker) cargo bench --locked $bench --bench local_broker -- $(either 200000 20000) ;;
   bench-lines) cargo bench --locked $bench --bench lines -- $(either 20 2) ;;
   bench-polling) cargo bench --locked $bench --bench polling -- $(either 10 2) ;;
   fuzz-*) sh tests/fuzz/run.sh "${1#fuzz-}" "$WHARF_FUZZ_SECONDS" ;;
