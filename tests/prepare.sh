@@ -26,4 +26,5 @@ fi
 sh "$(dirname "$0")/lab/python.sh" mysensors >/dev/null || echo "no pymysensors: tests with a controller say skipped"
 sh "$(dirname "$0")/lab/python.sh" ble >/dev/null || echo "no Python for the mock of BlueZ: its tests say skipped"
 sh "$(dirname "$0")/lab/python.sh" mqtt >/dev/null || echo "no paho-mqtt: tests with MQTT clients of others say skipped"
+sh "$(dirname "$0")/lab/python.sh" mqttsn >/dev/null || echo "no mqttsn: the test with a public MQTT-SN client says skipped"
 sh "$(dirname "$0")/lab/mqtt/node.sh" >/dev/null || echo "no mqtt of npm: tests with web clients say skipped"

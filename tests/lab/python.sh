@@ -1,11 +1,11 @@
 #!/bin/sh
 # Prints the path of a Python that has what a lab needs; makes it first where it is missing.
-#   python.sh LAB [PART]     LAB: ble, mqtt or mysensors; the Python is kept in target/LAB-lab in the repository
+#   python.sh LAB [PART]     LAB: ble, mqtt, mqttsn or mysensors; the Python is kept in target/LAB-lab in the repository
 # What a lab needs stands in LAB/requirements.txt, what a part of it needs as well in LAB/PART/requirements.txt.
 # Nothing is asked of the network as long as all of it is there in the versions named.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-lab=${1:?which lab, ble, mqtt or mysensors}
+lab=${1:?which lab: ble, mqtt, mqttsn or mysensors}
 set -- -r "$here/$lab/requirements.txt" ${2:+-r "$here/$lab/$2/requirements.txt"}
 folder=$here/../../target/$lab-lab
 mkdir -p "$folder"

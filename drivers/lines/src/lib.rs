@@ -8,7 +8,7 @@
 //! - [`form`]: how a line is taken apart: patterns, columns, JSON, NMEA sentences, names with values.
 //! - [`value`]: what a field means, and how a value is spelt.
 //! - [`device`]: whose line it is, and what it says.
-//! - `asks`, `presence`, `thin`: who is asked when, who is silent, what is told how often.
+//! - `asks`, `thin`: who is asked when, what is told how often.
 //! - `session`: the conversation over the port or socket. `plan`: what it means to do.
 
 mod asks;
@@ -16,7 +16,6 @@ pub mod config;
 pub mod device;
 pub mod form;
 mod plan;
-mod presence;
 mod session;
 mod thin;
 pub mod value;

@@ -6,7 +6,7 @@
 //! - [`topic`], [`path`]: where a value stands. [`value`], [`time`]: what it means, and when it was taken.
 //! - [`payload`]: what is published to write one.
 //! - [`device`]: the devices of the site file. [`roster`]: whose message it is, and what it says.
-//! - `presence`, `waiting`: who is there, and which commands are under way.
+//! - `waiting`: which commands are under way.
 //! - `broker`: the connection; the only one that knows the MQTT client. `session`: what is done with it.
 //!   `plan`: what is listened to, for people.
 //!
@@ -19,7 +19,6 @@ pub mod device;
 pub mod path;
 pub mod payload;
 mod plan;
-mod presence;
 pub mod roster;
 mod session;
 pub mod time;

@@ -14,12 +14,11 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 use wharf_contract::plan::spell;
 use wharf_contract::port::Outcome;
-use wharf_contract::{Action, Command, CommandError, DeviceId, DriverError, Event, Health, Port};
+use wharf_contract::{Action, Command, CommandError, DeviceId, DriverError, Event, Health, Port, Presence};
 
 use crate::broker::{Broker, Publisher, Pump, Received};
 use crate::config::LinkSettings;
 use crate::device::{Point, Shape};
-use crate::presence::Presence;
 use crate::roster::{Heard, Message, Roster};
 use crate::waiting::Waiting;
 

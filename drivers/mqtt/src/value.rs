@@ -95,7 +95,7 @@ impl Meaning {
             (ValueType::Whole, _) => match number(&text) {
                 Some(Value::Int(whole)) => self.whole(whole),
                 // 1e3 and 21.0 are whole, too.
-                #[allow(clippy::cast_possible_truncation)] // whole, and far inside i64
+                // Whole, and far inside i64.
                 Some(Value::Float(float)) if float.fract() == 0.0 && float.abs() < 1e15 => self.whole(float as i64),
                 _ => Err(format!("`{}` is not a whole number", clip(&text))),
             },
@@ -165,7 +165,7 @@ impl Meaning {
     }
 
     fn whole(&self, number: i64) -> Result<Value, String> {
-        #[allow(clippy::cast_precision_loss)] // whoever scales wants a float, and limits are written by hand
+        // Whoever scales wants a float, and limits are written by hand.
         let float = number as f64;
         if self.scale.is_some() || self.offset.is_some() || self.precision.is_some() {
             return self.scaled(float);

@@ -15,14 +15,15 @@ use tracing::{debug, warn};
 use wharf_contract::plan::spell;
 use wharf_contract::port::{Outcome, Traffic};
 use wharf_contract::settings::node::clip;
-use wharf_contract::{Action, Command, CommandError, DeviceId, Done, DriverError, Event, Health, PointInfo, Port};
+use wharf_contract::{
+    Action, Command, CommandError, DeviceId, Done, DriverError, Event, Health, PointInfo, Port, Presence,
+};
 use wharf_stream::{Complaints, Cut, Frames, Stream, Tally, Transport};
 
 use crate::asks::Asks;
 use crate::config::LinkSettings;
 use crate::device::{Claim, Device, Identity, Roster, Spoken};
 use crate::form;
-use crate::presence::Presence;
 use crate::thin::Thin;
 use turn::{Turn, Waiting, Writing};
 
@@ -142,7 +143,7 @@ impl<'a> Session<'a> {
             device_traffic.push(match &device.identity {
                 Identity::Named(name) => {
                     if device.form.is_some() {
-                        presence.expect(name.clone(), device.quiet_after, now);
+                        presence.expect(name.clone(), Some(device.quiet_after), now);
                     }
                     port.expect(name)
                 }
@@ -291,7 +292,7 @@ impl<'a> Session<'a> {
             self.count(index, Outcome::Answered);
         }
         let Some(settings) = self.link.device(index) else { return };
-        if self.presence.heard(&device, settings.quiet_after, now) {
+        if self.presence.tell(&device, true, Some(settings.quiet_after), now) {
             port.emit(Event::Device { device: device.clone(), alive: true, reason: None }).await;
         }
         for reading in readings {

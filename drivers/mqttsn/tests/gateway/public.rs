@@ -1,23 +1,24 @@
-//! A client of somebody else: `mqttsn` 0.0.4 from PyPI, Eclipse's own in Python. Run by hand, with
-//! `cargo test -p wharf-mqttsn -- --ignored`, where `python3 -c 'import mqttsn'` works.
+//! A client of somebody else: `mqttsn` 0.0.4 from PyPI, Eclipse's own in Python. `tests/lab/python.sh
+//! mqttsn` makes the Python it needs.
 
 use std::process::Stdio;
 
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
+use wharf_test_support::lab::python;
 
 use crate::lab::{Gateway, Mosquitto, PATIENCE};
 
 #[tokio::test]
-#[ignore = "needs the Python package mqttsn"]
 async fn the_client_from_pypi_subscribes_publishes_and_hears_itself() {
+    let Some(python) = python("mqttsn") else { return };
     let broker = Mosquitto::start().await;
     for aggregate in [false, true] {
         let gateway = Gateway::start(&broker, json!({ "aggregate": aggregate })).await;
         let mut watcher = broker.listen("#").await;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/public.py");
-        let running = Command::new("python3")
+        let running = Command::new(&python)
             .args([script, &gateway.address.port().to_string()])
             .stdin(Stdio::null())
             .kill_on_drop(true)

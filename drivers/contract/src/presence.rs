@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::DeviceId;
 use tokio::time::Instant;
-use wharf_contract::DeviceId;
 
 /// The devices of one session: those of the site file from its beginning on, others once heard.
 #[derive(Debug, Default)]
