@@ -1,4 +1,4 @@
-//! wharf: an edge gateway. Modbus, Bluetooth, MySensors and lines of text in, MQTT out, nothing lost.
+//! wharf: an edge gateway. Modbus, Bluetooth, MySensors, MQTT devices and lines of text in, MQTT out, nothing lost.
 //!
 //! # The life of a reading
 //!
@@ -13,6 +13,9 @@
 //!    clients through the embedded [`broker`]. From the next commit on it survives a power cut.
 //! 6. [`uplink`] publishes what has just been captured, and beside it what waited, a window at a
 //!    time. When the broker acknowledges a message, and only then, it leaves the queue.
+//!
+//! What local clients publish among themselves goes upstream through the same queues where the site's [`bridge`] rules
+//! say so, and comes down by them.
 //!
 //! [`classic`] shows devices as MySensors nodes, and lets MySensors controllers in.
 //!
