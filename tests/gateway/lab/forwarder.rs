@@ -31,10 +31,11 @@ impl Forwarder {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let socket = bound(0);
-                let port = socket.local_addr().unwrap().port();
+                // Never listens: it keeps the port while the way is closed and while it changes.
+                let keeper = bound(0);
+                let port = keeper.local_addr().unwrap().port();
                 port_sender.send(port).unwrap();
-                run(socket, port, target, seen).await;
+                run(port, target, seen).await;
             });
         });
         Self { port: port.recv().unwrap(), wanted, thread: Some(thread) }
@@ -60,7 +61,7 @@ impl Drop for Forwarder {
     }
 }
 
-/// A port that is taken, and refuses connections until somebody listens.
+/// A port that is taken, and refuses connections until somebody listens. Several may be bound to it.
 fn bound(port: u16) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -68,10 +69,9 @@ fn bound(port: u16) -> TcpSocket {
     socket
 }
 
-async fn run(mut socket: TcpSocket, port: u16, target: u16, mut wanted: watch::Receiver<Wanted>) {
+async fn run(port: u16, target: u16, mut wanted: watch::Receiver<Wanted>) {
     while *wanted.wait_for(|wanted| *wanted != Wanted::Closed).await.unwrap() == Wanted::Open {
-        forward(socket.listen(64).unwrap(), target, &mut wanted).await;
-        socket = bound(port);
+        forward(bound(port).listen(64).unwrap(), target, &mut wanted).await;
     }
 }
 
