@@ -26,7 +26,7 @@ pub enum AskError {
 }
 
 /// Asks the gateway with this state directory, and waits a few seconds at most; half a minute for
-/// what takes an exchange in the field.
+/// what takes an exchange in the field, or for as long as the request says that it may wait.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ pub fn ask(state_dir: &Path, request: &Json) -> Result<Json, AskError> {
 fn converse(mut stream: UnixStream, request: &Json) -> io::Result<Json> {
     // A little more than the gateway's own, which is the one to speak up.
     let patience = match request["do"].as_str() {
-        Some("read" | "write" | "raw" | "firmware") => field::PATIENCE + PATIENCE,
+        Some("read" | "write" | "raw" | "firmware") => field::patience(request) + PATIENCE,
         _ => PATIENCE * 2,
     };
     stream.set_read_timeout(Some(patience))?;

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
-use wharf_contract::settings::suggestion;
+use wharf_contract::settings::{parse_duration, suggestion};
 use wharf_contract::{Action, Command, CommandError, Driver, LinkId, Value};
 
 use super::desk::no;
@@ -21,11 +21,18 @@ use crate::uplink::Incoming;
 /// How many of these may be under way at once, so that there is always room for other questions.
 const AT_ONCE: usize = 4;
 
-/// How long a command may wait for its turn on the link. After that it is never carried out.
+/// How long a command may wait for its turn on the link, unless it says otherwise. After that it is never carried out.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The longest a command may wait that says for how long: as one does for a device that sleeps.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How long after that its last exchange may still take.
 const LAST_EXCHANGE: Duration = Duration::from_secs(11);
+
+/// How long after that one may be answered that has waited for a device that sleeps: the downlink looks at these when
+/// it has a reason to, and at least once a minute.
+const LAST_LOOK: Duration = Duration::from_secs(61);
 
 /// The longest that any of it takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(22);
@@ -40,12 +47,36 @@ pub struct Field {
     links: HashMap<LinkId, mpsc::Sender<Command>>,
     listening: Vec<Arc<dyn Driver>>,
     room: Semaphore,
+    /// The same for those that may take long, so that they keep nobody else out.
+    waiting_room: Semaphore,
+}
+
+/// How long a request may take, from the question to the answer: longer if it says when it `expires`.
+pub(super) fn patience(request: &Json) -> Duration {
+    match wait(request) {
+        Ok(Some(wait)) => wait + LAST_EXCHANGE + LAST_LOOK,
+        _ => PATIENCE,
+    }
+}
+
+/// For how long a command may wait, if it says so.
+fn wait(request: &Json) -> Result<Option<Duration>, String> {
+    let Some(expires) = request.get("expires") else { return Ok(None) };
+    match expires.as_str().and_then(parse_duration) {
+        Some(wait) if (DEADLINE..=LONGEST_WAIT).contains(&wait) => Ok(Some(wait)),
+        _ => Err(format!(
+            "`expires` is a time from {}s to {}h, such as 5m",
+            DEADLINE.as_secs(),
+            LONGEST_WAIT.as_secs() / 3600
+        )),
+    }
 }
 
 impl Field {
     /// The way through a gateway's downlink, and straight to its links.
     pub fn new(topics: Topics, asks: mpsc::Sender<Ask>, links: HashMap<LinkId, mpsc::Sender<Command>>) -> Self {
-        Self { topics, asks, links, listening: Vec::new(), room: Semaphore::new(AT_ONCE) }
+        let (room, waiting_room) = (Semaphore::new(AT_ONCE), Semaphore::new(AT_ONCE));
+        Self { topics, asks, links, listening: Vec::new(), room, waiting_room }
     }
 
     /// The same, knowing what these drivers hear.
@@ -102,27 +133,32 @@ impl Field {
 
     /// Carries out `read`, `write` or `raw`.
     pub(super) async fn answer(&self, what: &str, request: &Json) -> Json {
-        let Ok(_room) = self.room.try_acquire() else {
+        let wait = match wait(request) {
+            Ok(wait) => wait,
+            Err(why) => return no(&why),
+        };
+        let room = if wait.is_some() { &self.waiting_room } else { &self.room };
+        let Ok(_room) = room.try_acquire() else {
             return no(&format!("{AT_ONCE} such requests are under way already; ask again when one of them is done"));
         };
         match what {
             "raw" => self.raw(request).await,
-            _ => self.command(what, request).await,
+            _ => self.command(what, request, wait).await,
         }
     }
 
     /// Sends a command as if it had come down, and waits for the answer it gets.
-    async fn command(&self, what: &str, request: &Json) -> Json {
+    async fn command(&self, what: &str, request: &Json, wait: Option<Duration>) -> Json {
         let level = |key: &str| request[key].as_str().filter(|name| !name.is_empty() && !name.contains('/'));
         let (Some(device), Some(point)) = (level("device"), level("point")) else {
             return no("`device` and `point` say what is meant");
         };
         let topic = format!("{}-in/{device}/{point}", self.topics.gateway());
-        let expires = DEADLINE.as_secs();
+        let expires = format!("{}s", wait.unwrap_or(DEADLINE).as_secs());
         let (topic, payload) = match what {
             "write" if request["value"].is_null() => return no("`value` is missing: what is to be written"),
-            "write" => (topic, json!({ "value": request["value"], "expires": format!("{expires}s") })),
-            _ => (topic + "/get", json!({ "expires": format!("{expires}s") })),
+            "write" => (topic, json!({ "value": request["value"], "expires": expires })),
+            _ => (topic + "/get", json!({ "expires": expires })),
         };
         let (asker, mut answer) = Asker::new();
         let incoming = Incoming::new(topic, payload.to_string());
@@ -130,7 +166,7 @@ impl Field {
         if self.asks.try_send(Ask { source: Source::Control(asker), incoming }).is_err() {
             return no("too many commands are waiting, or the gateway is stopping");
         }
-        match timeout(DEADLINE + LAST_EXCHANGE, answer.recv()).await {
+        match timeout(wait.map_or(DEADLINE, |wait| wait + LAST_LOOK) + LAST_EXCHANGE, answer.recv()).await {
             Ok(Some(answer)) => answer,
             Ok(None) => no("the gateway is stopping"),
             Err(_) => no("there was no answer in time; it may have been carried out or not"),
@@ -211,6 +247,43 @@ mod tests {
         });
         // The asker was dropped unanswered, as by a gateway that stops.
         assert_eq!(answer, json!({ "ok": false, "error": "the gateway is stopping" }));
+    }
+
+    #[tokio::test]
+    async fn a_write_may_wait_for_as_long_as_it_says_within_bounds() {
+        let (field, mut asked, _) = field();
+        let write = |expires: &str| json!({ "device": "tank", "point": "valve", "value": 1, "expires": expires });
+        let request = write("5m");
+        let (_, ()) = tokio::join!(field.answer("write", &request), async {
+            let incoming = asked.recv().await.unwrap().incoming;
+            assert_eq!(incoming.payload, r#"{"value":1,"expires":"300s"}"#);
+        });
+        assert!(patience(&request) > Duration::from_secs(300));
+        for wrong in ["9s", "61m", "soon", ""] {
+            let answer = field.answer("write", &write(wrong)).await;
+            assert!(answer["error"].as_str().unwrap().contains("from 10s to 1h"), "{wrong}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_long_keep_nobody_else_out() {
+        let (asks, mut asked) = mpsc::channel(8);
+        let field = Field::new(Topics::new("gw1"), asks, HashMap::new());
+        let patient = json!({ "device": "tank", "point": "valve", "value": 1, "expires": "1h" });
+        let quick = json!({ "device": "tank", "point": "valve", "value": 1 });
+        let ask = || field.answer("write", &patient);
+        let others = async {
+            let mut held = Vec::new();
+            for _ in 0..AT_ONCE {
+                held.push(asked.recv().await.unwrap());
+            }
+            let one_too_many = field.answer("write", &patient).await;
+            let (quick, _) = tokio::join!(field.answer("write", &quick), async { drop(asked.recv().await) });
+            (one_too_many, quick)
+        };
+        let (_, _, _, _, (one_too_many, quick)) = tokio::join!(ask(), ask(), ask(), ask(), others);
+        assert!(one_too_many["error"].as_str().unwrap().contains("under way"), "{one_too_many}");
+        assert_eq!(quick["error"], "the gateway is stopping");
     }
 
     #[tokio::test]

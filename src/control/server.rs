@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use super::{Desk, LONGEST_ANSWER, LONGEST_REQUEST, PATIENCE, Socket};
 use crate::seldom::Seldom;
 
-/// How many clients are served at once; others wait.
-const CLIENTS: usize = 8;
+/// How many clients are served at once; others wait. Eight of them at most may be in the field.
+const CLIENTS: usize = 16;
 
 /// How often the desk takes note of how things are.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);

@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value as Json, json};
 
-use crate::lab::free_port;
 use crate::lab::gateway::{Answer, Site, wharf};
 use crate::lab::line::Line;
 use crate::lab::rtu;
 use crate::lab::slave::Slave;
+use crate::lab::{PATIENCE, free_port, wait_for};
 
 /// A site with the tank of the slave, and a garden that is not there.
 fn site(slave: &Slave) -> Site {
@@ -123,6 +123,41 @@ mysensors:
     while !ear.line().expect("the node is told").starts_with("2;3;1;0;2;1") {}
     check_failure(&site.wharf(&["read"], &["soil", "holding:1"]), 2, "is no Modbus device");
     gateway.terminate();
+}
+
+#[test]
+fn a_node_that_sleeps_is_written_when_it_wakes_if_there_is_time() {
+    let site = Site::new(&format!(
+        "gateway: gw1
+broker: {{ listen: [127.0.0.1:{}] }}
+mysensors:
+  garden:
+    serial: ./ttyGarden
+    devices: {{ soil: {{ node: 2, sleeps: true, points: {{ valve: {{ child: 3, type: status, write: {{}} }} }} }} }}
+",
+        free_port()
+    ));
+    let mut line = Line::plug(&site.path().join("ttyGarden"));
+    let mut ear = line.ear();
+    let gateway = site.run();
+    gateway.wait_log("link online");
+    line.say("2;255;3;0;32;1");
+    gateway.wait_log("device online");
+    check_failure(&site.wharf(&["write", "--expires", "2h"], &["soil/valve", "on"]), 1, "from 10s to 1h, such as 5m");
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| site.wharf(&["write", "--expires", "2m"], &["soil/valve", "on"]));
+        wait_for("the command to wait", PATIENCE, || {
+            let nodes = site.wharf(&["nodes"], &["--json"]);
+            nodes.out.contains("\"waiting\":1").then_some(())
+        });
+        line.say("2;255;3;0;32;20000");
+        while !ear.line().expect("the node is told").starts_with("2;3;1;0;2;1") {}
+        let wrote = writing.join().unwrap();
+        assert_eq!((wrote.code, wrote.json()["written"].clone()), (0, json!(true)), "{wrote:?}");
+    });
+    gateway.terminate();
+    check_failure(&site.wharf(&["write", "--expires", "1h"], &["soil/valve", "on"]), 2, "none is running");
+    check_failure(&site.wharf(&["write", "--expires", "1h", "--yes"], &["tank", "holding:1", "1"]), 2, "by name");
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub struct WriteArgs {
     /// Write to an address although no rule of a site file watches over it
     #[arg(long)]
     yes: bool,
+    /// How long the running gateway may wait for its turn, from 10s (the default) to 1h: a device that sleeps takes a
+    /// command when it wakes. It is carried out then even if nobody waits for the answer here any more
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
     #[command(flatten)]
     whom: Whom,
     #[command(flatten)]
@@ -57,7 +61,11 @@ pub async fn run(args: &WriteArgs) -> Result<(), Exit> {
 }
 
 impl WriteArgs {
+    /// Of a write to an address.
     fn must_be_meant(&self) -> Result<(), Exit> {
+        if self.expires.is_some() {
+            return Err(wrong("--expires is for a point by name, such as tank/valve"));
+        }
         if self.yes {
             return Ok(());
         }
@@ -77,8 +85,14 @@ async fn point(args: &WriteArgs, site: &str, device: &str, name: &str, value: &s
     let at_site = args.whom.at(site)?;
     let (link, kind) = at_site.find(device)?;
     if at_site.is_held(link) {
-        let request = json!({ "do": "write", "device": device, "point": name, "value": parse(value)?.to_json() });
+        let mut request = json!({ "do": "write", "device": device, "point": name, "value": parse(value)?.to_json() });
+        if let Some(expires) = &args.expires {
+            request["expires"] = expires.as_str().into();
+        }
         return told(&at_site.ask(&request)?, args.whom.json);
+    }
+    if args.expires.is_some() {
+        return Err(wrong("--expires is how long the running gateway may wait, and none is running"));
     }
     if let Kind::Other = kind {
         let why = format!("`{device}` can only be written through a running gateway, and none is running");
