@@ -35,7 +35,7 @@ use tracing::{info, warn};
 use wharf_contract::{Driver, Port};
 
 use crate::bridge::Up;
-use crate::broker::LocalBroker;
+use crate::broker::{Inside, LocalBroker};
 use crate::classic;
 use crate::classic::doors::Doors;
 use crate::clock::Clock;
@@ -132,8 +132,9 @@ pub fn preflight(site: &Site) -> anyhow::Result<()> {
 /// used, an address that is taken, certificates that cannot be read. A broker or a device that is
 /// away is no error.
 pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
-    let drivers = drivers::build(&site, Some(&options.state_dir));
-    start_with(site, drivers, options).await
+    let inside = Inside::default();
+    let drivers = drivers::build_beside(&site, Some(&options.state_dir), &inside);
+    wire(site, drivers, inside, options).await
 }
 
 /// Like [`start`], with drivers of the caller's choice in place of the site's own.
@@ -141,9 +142,15 @@ pub async fn start(site: Site, options: Options) -> anyhow::Result<Running> {
 /// # Errors
 ///
 /// As [`start`].
-pub async fn start_with(
+pub async fn start_with(site: Site, drivers: Vec<Arc<dyn Driver>>, options: Options) -> anyhow::Result<Running> {
+    wire(site, drivers, Inside::default(), options).await
+}
+
+/// Makes everything and starts it. `inside` leads the drivers to the local broker.
+async fn wire(
     mut site: Site,
     mut drivers: Vec<Arc<dyn Driver>>,
+    inside: Inside,
     options: Options,
 ) -> anyhow::Result<Running> {
     let topics = Topics::new(site.gateway.as_str());
@@ -168,10 +175,11 @@ pub async fn start_with(
     let (local, shown) = mpsc::channel(north::LOCAL_WAITING);
     let mut uplinks = Vec::new();
     for (place, (name, queue)) in queues.iter().enumerate() {
-        let down = Down { bridge: bridge.clone(), uplink: place, local: local.clone() };
+        let down = Down { bridge: bridge.clone(), topics: topics.clone(), uplink: place, local: local.clone() };
         let down = Some(down).filter(|down| !down.wanted().is_empty());
         uplinks.push(uplinks::make(&site, name, queue, &topics, &asks, down, &clock)?);
     }
+    let has_broker = site.has_own_broker();
     // With many points they are most of what is in memory by now. Whether there are networks for controllers was
     // looked at before.
     site.forget_links();
@@ -180,11 +188,18 @@ pub async fn start_with(
         None => None,
     };
     let tally = doors.as_ref().map(Doors::tally);
-    let local = Some(local).filter(|_| !site.broker.listen.is_empty());
+    let local = Some(local).filter(|_| has_broker);
     let north = North::new(uplinks::outlets(&site, &queues), local, options.tap);
-    let up = Up { bridge, topics: topics.clone(), north: north.upstream() };
+    let up = Up::new(bridge, topics.clone(), north.upstream());
+    let bridged = up.clone();
     // The last thing that can fail: from here on there are tasks to be stopped in order.
-    let broker = local::start(&site, &options.state_dir, &topics, shown, &asks, feed.clone(), up).await?;
+    let broker = match has_broker {
+        true => Some(local::start(&site, &options.state_dir, &topics, shown, &asks, feed.clone(), up).await?),
+        false => None,
+    };
+    if let Some(broker) = &broker {
+        inside.open(broker.dialer());
+    }
     // The local broker lives and dies with the gateway, so for its clients birth is now.
     north.publish(Message::new(topics.state(), "online").retained(), &To::Local).await;
 
@@ -261,10 +276,11 @@ pub async fn start_with(
         let queues = queues.iter().map(|(_, queue)| queue.clone());
         let uplinks = uplink_ends.iter().cloned().zip(queues).collect();
         let field = Field::new(topics.clone(), asks, commands).listening(listening);
-        let counted = broker.as_ref().map(|broker| (broker.figures(), broker.store()));
+        let counted = broker.as_ref().map(LocalBroker::sight);
         let desk = Desk::new(topics.gateway(), &options.state_dir, started, link_ends, uplinks, field)
             .with_controllers(tally, feed)
             .with_local_clients(counted, north.clone())
+            .with_bridge(bridged)
             .with_reloads(reloads.clone());
         control.tasks.spawn(control::serve(socket, desk, control.stop.clone()));
     }

@@ -1,11 +1,11 @@
 //! The one file that names every driver.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wharf_contract::{Driver, LinkId};
 
+use crate::broker::Inside;
 use crate::config::Site;
 use crate::config::rules::Presents;
 use crate::mapping::LinkFacts;
@@ -13,6 +13,11 @@ use crate::mapping::LinkFacts;
 /// Builds one driver per link of the site. Nothing is touched yet: that begins when it runs. What a
 /// driver learns it keeps in the state directory, if it is given one.
 pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
+    build_beside(site, state_dir, &Inside::default())
+}
+
+/// The same, where those that use the gateway's own broker reach it by that.
+pub fn build_beside(site: &Site, state_dir: Option<&Path>, inside: &Inside) -> Vec<Arc<dyn Driver>> {
     let mut drivers: Vec<Arc<dyn Driver>> = Vec::new();
     for (name, settings) in site.modbus.iter() {
         let driver = wharf_modbus::Modbus::new(LinkId::from(name.as_str()), settings);
@@ -35,6 +40,7 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
     }
     for (name, settings) in site.mysensors.iter() {
         let driver = wharf_mysensors::MySensors::new(LinkId::from(name.as_str()), settings.clone());
+        let driver = driver.beside(inside.part(&format!("{}/{name}", wharf_mysensors::KIND)));
         let driver = driver.avoiding(taken_names(site, name.as_str())).sparing(stated_elsewhere(site, name.as_str()));
         drivers.push(Arc::new(match state_dir {
             Some(state) => driver
@@ -47,28 +53,18 @@ pub fn build(site: &Site, state_dir: Option<&Path>) -> Vec<Arc<dyn Driver>> {
         drivers.push(Arc::new(wharf_lines::Lines::new(LinkId::from(name.as_str()), settings)));
     }
     for (name, settings) in site.mqtt.iter() {
-        let mut driver = wharf_mqtt::Mqtt::new(LinkId::from(name.as_str()), settings);
-        if let Some(address) = own_broker(site) {
-            driver = driver.embedded_at(address);
-        }
+        let driver = wharf_mqtt::Mqtt::new(LinkId::from(name.as_str()), settings);
+        let driver = driver.beside(inside.part(&format!("{}/{name}", wharf_mqtt::KIND)));
         drivers.push(Arc::new(driver.belonging_to(site.gateway.as_str()).avoiding(all_names(site))));
     }
     for (name, settings) in site.mqttsn.iter() {
-        drivers.push(Arc::new(wharf_mqttsn::MqttSn::new(LinkId::from(name.as_str()), settings, local_broker(site))));
+        let own = wharf_mqttsn::Own {
+            clients: inside.clients(name.as_str(), settings.username.as_ref().map(|user| user.value.as_str())),
+            link: inside.part(&format!("{}/{name}", wharf_mqttsn::KIND)),
+        };
+        drivers.push(Arc::new(wharf_mqttsn::MqttSn::new(LinkId::from(name.as_str()), settings, Some(own))));
     }
     drivers
-}
-
-/// The way to the broker inside the gateway, if there is one.
-pub fn local_broker(site: &Site) -> Option<Arc<dyn wharf_mqttsn::Dial>> {
-    let address = own_broker(site)?;
-    Some(Arc::new(wharf_mqttsn::Tcp { host: address.ip().to_string(), port: address.port() }))
-}
-
-/// Where the broker inside the gateway is for its own drivers: where it listens without encryption.
-fn own_broker(site: &Site) -> Option<SocketAddr> {
-    let listeners = site.broker.listen.iter().map(|listen| listen.listener());
-    listeners.filter(|listener| listener.tls.is_none() && !listener.web_socket).map(|listener| listener.address).next()
 }
 
 /// The names that no device may get that is discovered on a broker.

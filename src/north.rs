@@ -94,22 +94,39 @@ impl North {
     /// Sends what the gateway has to say. Waits for 100 ms per queue at most, and no longer than
     /// until [`North::stop_waiting`]; what finds no room by then is counted as lost by the queue.
     pub async fn publish(&self, message: Message, to: &To) {
+        self.publish_and_note(message, to, PATIENCE, |_, _| {}).await;
+    }
+
+    /// Like [`publish`](Self::publish), with a patience of its own for a queue that is behind; one that is full until its
+    /// uplink takes something is not worth it. `note` hears of each uplink it is for, by place, whether its queue has
+    /// dropped it and why.
+    pub async fn publish_and_note(
+        &self,
+        message: Message,
+        to: &To,
+        patience: Duration,
+        mut note: impl FnMut(usize, Option<LossReason>) + Send,
+    ) {
         self.tap(&message, to);
         let body = message.encode();
         for (place, uplink) in self.uplinks.iter().enumerate() {
             if wanted(to, place, uplink) {
-                came_late(uplink, &message, uplink.queue.offer(body.clone(), self.patience()).await);
+                match uplink.queue.offer(body.clone(), self.patience(uplink, patience)).await {
+                    Ok(dropped) => note(place, dropped),
+                    Err(closed) => came_late(uplink, &message, Err(closed)),
+                }
             }
         }
         self.show(message, to);
     }
 
     /// How long what is no reading waits for room.
-    async fn patience(&self) {
+    async fn patience(&self, uplink: &Outlet, patience: Duration) {
+        let patience = if uplink.queue.counters().is_blocking { PATIENCE } else { patience };
         tokio::select! {
             biased;
             () = self.no_waiting.cancelled() => {}
-            () = tokio::time::sleep(PATIENCE) => {}
+            () = tokio::time::sleep(patience) => {}
         }
     }
 

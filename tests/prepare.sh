@@ -2,7 +2,7 @@
 # Installs the counterparts the tests talk to, if they are missing: Mosquitto (broker and clients),
 # pymodbus and libmodbus, what makes an ext4 whose power can be cut, and a D-Bus for the mock of
 # BlueZ, from Debian's packages; and below target/ the mock's own Python, one with pymysensors, one with the MQTT
-# clients of others, and their like from npm where there is Node.js (Debian's npm alone would be hundreds of packages).
+# clients of others, and their like from npm, with a Node.js of its own where the machine has none.
 set -eu
 need=""
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || need="$need mosquitto"

@@ -9,5 +9,7 @@ PATH="$PATH:/usr/sbin"
 export PATH
 cargo fmt --all -- --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
+# Without Bluetooth, too.
+cargo clippy --package wharf --no-default-features --lib --bins --locked -- -D warnings
 # The tests mostly wait: for brokers, lines and clocks.
 RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}" cargo test --workspace --locked

@@ -18,7 +18,7 @@ use crate::topics::Topics;
 /// Where what survives a restart is kept, within the state directory.
 const STORE: &str = "broker";
 
-/// Starts the local broker, if there is to be one.
+/// Starts the local broker.
 pub async fn start(
     site: &Site,
     state_dir: &Path,
@@ -27,17 +27,14 @@ pub async fn start(
     asks: &mpsc::Sender<Ask>,
     feed: Feed,
     up: Up,
-) -> anyhow::Result<Option<LocalBroker>> {
-    if site.broker.listen.is_empty() {
-        return Ok(None);
-    }
+) -> anyhow::Result<LocalBroker> {
     let settings = Settings {
         listen: site.broker.listen.iter().map(|listen| listen.listener()).collect(),
         limits: site.broker.limits(),
         rules: rules(site)?,
         dir: Some(state_dir.join(STORE)),
     };
-    LocalBroker::start(settings, topics, shown, asks.clone(), feed, up).await.map(Some)
+    LocalBroker::start(settings, topics, shown, asks.clone(), feed, up).await
 }
 
 /// The rules of the local broker.
@@ -45,7 +42,7 @@ pub async fn start(
 /// # Errors
 /// A password that cannot be read. Loading the site has told of it, with its place.
 pub fn rules(site: &Site) -> anyhow::Result<Rules> {
-    let (rules, problems) = config::rights(&site.broker);
+    let (rules, problems) = config::rights(site);
     match problems.into_iter().find(|problem| !problem.is_warning()) {
         Some(Problem { path, message, .. }) => Err(anyhow!("{path}: {message}")),
         None => Ok(rules),

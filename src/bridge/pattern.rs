@@ -3,6 +3,8 @@
 //! A pattern is an MQTT filter whose single levels may have names: `tele/{plug}/+/#`. Its target has the
 //! same names, and `#` at its end for what the pattern's `#` matched: `house/{plug}/#`.
 
+use wharf_contract::topic;
+
 use crate::mapping::TemplateError;
 
 /// The most levels a pattern or a topic may have. A topic with more fits no pattern.
@@ -52,7 +54,7 @@ impl Pattern {
     /// The topic on the other side; `None` if the pattern does not fit this one. Topics that begin with `$`
     /// are the broker's, and fit only patterns that say so.
     pub fn rename(&self, topic: &str) -> Option<String> {
-        if topic.starts_with('$') && !matches!(self.from.first(), Some(Level::Text(_))) {
+        if topic::is_system(topic) && !matches!(self.from.first(), Some(Level::Text(_))) {
             return None;
         }
         let mut levels = [""; MOST_LEVELS];
@@ -62,7 +64,7 @@ impl Pattern {
             count += 1;
         }
         let levels = &levels[..count];
-        let rest = self.fits(levels)?;
+        let rest = self.rest_of(levels)?;
         let mut renamed = String::with_capacity(topic.len() + 32);
         for part in &self.to {
             let mut say = |level: &str, is_first: bool| {
@@ -81,8 +83,62 @@ impl Pattern {
                 }
             }
         }
-        // `a/#` fits `a` too; with nothing before it on the other side nothing would be left.
-        (!renamed.is_empty() && renamed.len() <= usize::from(u16::MAX)).then_some(renamed)
+        // `a/#` fits `a` too; with nothing before it on the other side nothing would be left. And what begins with `$`
+        // on the other side is for the broker there to say, whatever a level here is called.
+        (!renamed.is_empty() && !renamed.starts_with('$') && renamed.len() <= topic::LONGEST).then_some(renamed)
+    }
+
+    /// Whether the pattern fits a topic. It fits everything that [`rename`](Self::rename) has a name for, and a few
+    /// topics more, for which nothing or too much would be left; it costs no memory.
+    pub fn fits(&self, topic: &str) -> bool {
+        if topic.starts_with('$') && !matches!(self.from.first(), Some(Level::Text(_))) {
+            return false;
+        }
+        let mut levels = topic.split('/');
+        for level in &self.from {
+            match (level, levels.next()) {
+                (Level::Rest, _) => return true,
+                (Level::Text(text), Some(there)) if text == there => {}
+                (Level::One(_), Some(_)) => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+
+    /// The topic that is called this on the other side: what [`rename`](Self::rename) makes this of. `None` if there
+    /// is none, or more than one.
+    pub fn original(&self, renamed: &str) -> Option<String> {
+        let mut known = [None; MOST_LEVELS];
+        let mut there = renamed.split('/');
+        let mut rest = Vec::new();
+        for part in &self.to {
+            match part {
+                Part::Text(text) if Some(text.as_str()) == there.next() => {}
+                Part::Text(_) => return None,
+                Part::Level(place) => {
+                    let (level, known) = (there.next()?, known.get_mut(*place)?);
+                    if known.is_some_and(|known| known != level) {
+                        return None;
+                    }
+                    *known = Some(level);
+                }
+                Part::Rest => rest.extend(there.by_ref()),
+            }
+        }
+        if there.next().is_some() {
+            return None;
+        }
+        let mut levels = Vec::new();
+        for (level, known) in self.from.iter().zip(known) {
+            match level {
+                Level::Text(text) => levels.push(text.as_str()),
+                Level::One(_) => levels.push(known?),
+                Level::Rest => levels.append(&mut rest),
+            }
+        }
+        let original = levels.join("/");
+        (self.rename(&original).as_deref() == Some(renamed)).then_some(original)
     }
 
     /// The pattern as an MQTT filter.
@@ -95,8 +151,14 @@ impl Pattern {
         &self.to_filter
     }
 
+    /// Whether a level that may be anything has no place in the target, so that many topics become one.
+    pub fn merges(&self) -> bool {
+        let is_lost = |place: usize| !self.to.iter().any(|part| matches!(part, Part::Level(kept) if *kept == place));
+        self.from.iter().enumerate().any(|(place, level)| matches!(level, Level::One(_)) && is_lost(place))
+    }
+
     /// Where the rest begins, if these levels fit.
-    fn fits(&self, levels: &[&str]) -> Option<usize> {
+    fn rest_of(&self, levels: &[&str]) -> Option<usize> {
         for (place, level) in self.from.iter().enumerate() {
             match (level, levels.get(place)) {
                 (Level::Rest, _) => return Some(place.min(levels.len())),
@@ -118,27 +180,6 @@ pub enum PatternError {
     To(TemplateError),
 }
 
-/// Whether some topic fits both of two filters. Filters are taken to be valid.
-pub fn overlap(one: &str, other: &str) -> bool {
-    fn go(one: &[&str], other: &[&str]) -> bool {
-        match (one, other) {
-            // `a/#` fits `a` as well.
-            (["#"], _) | (_, ["#"]) => true,
-            ([], []) => true,
-            ([a, one @ ..], [b, other @ ..]) => (a == b || *a == "+" || *b == "+") && go(one, other),
-            _ => false,
-        }
-    }
-    let (one, other): (Vec<_>, Vec<_>) = (one.split('/').collect(), other.split('/').collect());
-    let is_own = |levels: &[&str]| levels[0].starts_with('$');
-    let is_wild = |levels: &[&str]| matches!(levels[0], "+" | "#");
-    // A leading wildcard does not fit what is the broker's own.
-    if (is_own(&one) && is_wild(&other)) || (is_own(&other) && is_wild(&one)) {
-        return false;
-    }
-    go(&one, &other)
-}
-
 fn levels(text: &str, gateway: &str) -> Result<Vec<Level>, TemplateError> {
     let mut levels = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -147,7 +188,7 @@ fn levels(text: &str, gateway: &str) -> Result<Vec<Level>, TemplateError> {
         levels.push(match level {
             "#" if place + 1 == count => Level::Rest,
             "+" => Level::One(None),
-            _ if level.contains(['#', '+']) => {
+            _ if topic::has_wildcards(level) => {
                 return Err(TemplateError::new(format!("`{level}`: + and # stand alone, and # at the end"))
                     .with_help("a level has one of: text, +, {name}; the last may be #"));
             }
@@ -180,7 +221,7 @@ fn target(text: &str, from: &[Level], gateway: &str) -> Result<Vec<Part>, Templa
                 return Err(TemplateError::new("`#` stands for what `#` in `topic` fits, and there is none"));
             }
             "#" => Part::Rest,
-            _ if level.contains(['#', '+']) => {
+            _ if topic::has_wildcards(level) => {
                 return Err(TemplateError::new(format!("`{level}` cannot stand in a topic"))
                     .with_help("give the level a name in `topic`, such as {plug}, and write that here"));
             }
@@ -219,14 +260,14 @@ fn itself(from: &[Level]) -> Vec<Part> {
 
 /// What is never right, in a pattern or in a target. The number of levels.
 fn plain(text: &str) -> Result<usize, TemplateError> {
-    let count = text.split('/').count();
+    let count = topic::levels(text);
     if text.is_empty() {
         return Err(TemplateError::new("a topic cannot be empty"));
     }
     if count > MOST_LEVELS || text.len() > 1024 {
         return Err(TemplateError::new(format!("it can have {MOST_LEVELS} levels and 1024 bytes at most")));
     }
-    if text.starts_with('$') {
+    if topic::is_system(text) {
         return Err(TemplateError::new("topics that begin with `$` belong to the broker"));
     }
     if let Some(bad) = text.chars().find(|c| c.is_control()) {
@@ -271,6 +312,7 @@ fn filter_of_target(parts: &[Part]) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use wharf_contract::topic::overlap;
 
     use super::*;
 
@@ -297,6 +339,28 @@ mod tests {
         check("site/#", Some("#"), "site", None);
         check("#", Some("{gateway}-site/#"), "a/b", Some("gw1-site/a/b"));
         check("#", None, "$SYS/uptime", None);
+        check("site/#", Some("#"), "site/$SYS/uptime", None);
+        check("site/{a}/#", Some("{a}/#"), "site/$share/g/a", None);
+        check("site/#", None, "site/$SYS/uptime", Some("site/$SYS/uptime"));
+    }
+
+    #[test]
+    fn from_its_new_name_a_topic_is_found_again() {
+        let check = |from, to, renamed: &str, expected: Option<&str>| {
+            let found = Pattern::new(from, to, "gw1").unwrap().original(renamed);
+            assert_eq!(found.as_deref(), expected, "{from} -> {to:?}, {renamed}");
+        };
+        check("tele/{plug}/#", Some("house/{plug}/tele/#"), "house/p1/tele/a/b", Some("tele/p1/a/b"));
+        check("tele/{plug}/#", Some("house/{plug}/tele/#"), "house/p1/tele", Some("tele/p1"));
+        check("tele/{plug}/#", Some("house/{plug}/tele/#"), "house/p1/stat/a", None);
+        check("{a}/{b}", Some("{b}/{a}"), "y/x", Some("x/y"));
+        check("{a}/x", Some("{a}/{a}"), "y/y", Some("y/x"));
+        check("{a}/x", Some("{a}/{a}"), "y/z", None);
+        check("answers/#", None, "answers/panel/7", Some("answers/panel/7"));
+        check("site/#", Some("#"), "a/b", Some("site/a/b"));
+        check("+/b", Some("c"), "c", None);
+        check("a/b", Some("c"), "c/d", None);
+        check("#", Some("x/#"), "x/$SYS/uptime", None);
     }
 
     #[test]
@@ -317,25 +381,6 @@ mod tests {
         assert_eq!(wrong("a/#", Some("c")), "to: what `#` in `topic` fits is lost: many topics would become one");
     }
 
-    #[test]
-    fn filters_that_share_a_topic_overlap() {
-        let check = |one, other, expected| {
-            assert_eq!(overlap(one, other), expected, "{one} and {other}");
-            assert_eq!(overlap(other, one), expected, "{other} and {one}");
-        };
-        check("a/b", "a/b", true);
-        check("a/b", "a/c", false);
-        check("a/+", "+/b", true);
-        check("a/+", "b/+", false);
-        check("a/#", "a", true);
-        check("a/#", "a/b/c", true);
-        check("a/#", "+/b/#", true);
-        check("a/+", "a", false);
-        check("#", "a", true);
-        check("#", "$SYS/a", false);
-        check("$SYS/#", "$SYS/a", true);
-    }
-
     proptest! {
         #[test]
         fn what_a_pattern_makes_fits_its_filter(topic in "[ab]{0,1}(/[ab]{0,1}){0,4}", which in 0..4usize) {
@@ -344,6 +389,10 @@ mod tests {
             if let Some(renamed) = pattern.rename(&topic) {
                 prop_assert!(overlap(&renamed, pattern.to_filter()), "{topic} became {renamed}");
                 prop_assert!(overlap(&topic, pattern.from_filter()));
+                prop_assert!(pattern.fits(&topic));
+                prop_assert_eq!(pattern.original(&renamed), Some(topic));
+            } else {
+                prop_assert!(!pattern.fits(&topic));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -9,10 +10,15 @@ use super::figures::Figures;
 use super::gate::Gate;
 use super::hub::Hub;
 use super::limits::Limits;
+use super::publication::Publication;
 use super::rights::Door;
 
 /// Handshakes that may be under way at once, from the first byte to the login; further clients wait for their turn.
 pub const HANDSHAKES: usize = 256;
+
+/// How long one has the hub to itself: what there is to tell it beyond that waits for the next turn. A publication
+/// may have thousands of receivers, and the gateway's other work goes on on the same threads.
+pub const TURN: Duration = Duration::from_millis(1);
 
 /// What connections share.
 pub struct Common {
@@ -42,6 +48,27 @@ impl Common {
             door,
             gate,
             judged: AtomicU64::new(0),
+        }
+    }
+
+    /// Publishes what the gateway itself says, letting others have their turn in between.
+    pub async fn publish_all(&self, publications: impl Iterator<Item = Publication>) {
+        let mut publications = publications.peekable();
+        while publications.peek().is_some() {
+            self.publish_some(&mut publications);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Publishes for as long as one has the hub at a time.
+    fn publish_some(&self, publications: &mut impl Iterator<Item = Publication>) {
+        let began = Instant::now();
+        let mut hub = self.hub();
+        for publication in publications {
+            hub.publish(publication, began);
+            if began.elapsed() >= TURN {
+                return;
+            }
         }
     }
 

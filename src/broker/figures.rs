@@ -39,6 +39,9 @@ pub struct Figures {
     pub throttled_logins: AtomicU64,
     /// Publications that were refused for lack of rights.
     pub refused_publications: AtomicU64,
+    /// Commands that came a second time because their client had not seen the acknowledgement, and were not obeyed
+    /// again.
+    pub repeated_commands: AtomicU64,
     /// Subscriptions that were refused, for lack of rights or because there were too many.
     pub refused_subscriptions: AtomicU64,
     /// Messages that were not delivered for lack of rights.
@@ -90,6 +93,7 @@ impl Figures {
             ("refused_logins", &self.refused_logins),
             ("throttled_logins", &self.throttled_logins),
             ("refused_publications", &self.refused_publications),
+            ("repeated_commands", &self.repeated_commands),
             ("refused_subscriptions", &self.refused_subscriptions),
             ("withheld", &self.withheld),
             ("dropped_slow", &self.dropped_slow),

@@ -1,12 +1,14 @@
 //! What looks at a publication of a client before the hub does: commands go to the gateway, what is bridged goes
 //! upstream as well, and the start of a controller is told to those whom it concerns.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
+use wharf_contract::settings::clip;
 
+use super::figures::{Figures, count};
 use super::publication::{Publication, Qos};
 use super::rights::Door;
 use crate::bridge::{Published, Up};
@@ -14,7 +16,7 @@ use crate::classic::feed::Feed;
 use crate::downlink::{Ask, Source};
 use crate::message;
 use crate::topics::{self, Topics};
-use crate::uplink::Incoming;
+use crate::uplink::{Incoming, Received};
 
 /// How long a command may wait for its turn before the client that sent it goes on.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
@@ -22,18 +24,33 @@ const ASK_PATIENCE: Duration = Duration::from_secs(1);
 /// The gate.
 pub struct Gate {
     /// The gateway's topics.
-    pub topics: Topics,
+    topics: Topics,
     /// Where commands go.
-    pub asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<Ask>,
     /// Whom a controller's start is of interest to.
-    pub feed: Feed,
+    feed: Feed,
     /// What goes upstream.
-    pub up: Up,
+    up: Up,
     /// Who keeps the log of commands.
-    pub door: Arc<Door>,
+    door: Arc<Door>,
+    /// The commands of QoS 1 that came last. Those of QoS 2 the sessions know.
+    received: Mutex<Received>,
+    figures: Arc<Figures>,
 }
 
 impl Gate {
+    /// A gate that lets commands out through `asks`.
+    pub fn new(
+        topics: Topics,
+        asks: mpsc::Sender<Ask>,
+        feed: Feed,
+        up: Up,
+        door: Arc<Door>,
+        figures: Arc<Figures>,
+    ) -> Self {
+        Self { topics, asks, feed, up, door, received: Mutex::new(Received::new(Duration::ZERO)), figures }
+    }
+
     /// Whether it has anything to do with that publication. The others need not [pass](Self::pass).
     pub fn concerns(&self, publication: &Publication) -> bool {
         self.topics.is_command(&publication.topic)
@@ -41,25 +58,33 @@ impl Gate {
             || self.up.concerns(&publication.topic)
     }
 
-    /// Lets a publication pass, with that packet id. What comes out is for the hub: as a rule what went in. A
-    /// command that finds no room within a second is answered in its own place.
-    pub async fn pass(&self, publication: Publication, id: u16) -> Publication {
+    /// Lets a publication pass, with that packet id; `duplicate`: its client says that it sends it again. What comes
+    /// out is for the hub: as a rule what went in. A command that finds no room within a second is answered in its
+    /// own place. One that comes again is not obeyed again: its answer was published already.
+    pub async fn pass(&self, publication: Publication, id: u16, duplicate: bool) -> Publication {
         if topics::is_birth_of_a_controller(&publication.topic, &publication.payload) {
             self.feed.birth();
         }
         if !self.topics.is_command(&publication.topic) {
-            let Publication { topic, payload, qos, retain, .. } = &publication;
-            let qos = if *qos == Qos::AtMostOnce { message::Qos::AtMostOnce } else { message::Qos::AtLeastOnce };
-            self.up.pass(&Published { topic, payload, qos, retain: *retain }).await;
+            self.up.pass(bridged(&publication)).await;
             return publication;
         }
-        self.door.audit.command(&publication.from, &publication.topic);
-        let ask = Ask { source: Source::Local, incoming: self.incoming(&publication, id) };
-        if self.asks.send_timeout(ask, ASK_PATIENCE).await.is_ok() {
+        // Clients choose both, a line break in them as well.
+        let (client, topic) = (publication.from.client().map_or("", |client| client), &publication.topic);
+        let incoming = self.incoming(&publication, id, duplicate);
+        let is_again = publication.qos == Qos::AtLeastOnce
+            && self.received().again(client, &incoming, tokio::time::Instant::now());
+        if is_again {
+            count(&self.figures.repeated_commands);
+            debug!(client = clip(client), topic = clip(topic), "command came again, and is not obeyed again");
             return publication;
         }
-        let client = publication.from.client().map_or("", |client| client);
-        warn!(client, topic = %publication.topic, "command not obeyed: the gateway is busy");
+        self.door.audit.command(&publication.from, topic);
+        if self.asks.send_timeout(Ask { source: Source::Local, incoming }, ASK_PATIENCE).await.is_ok() {
+            return publication;
+        }
+        self.received().forget(client, id);
+        warn!(client = clip(client), topic = clip(topic), "command not obeyed: the gateway is busy");
         // Nobody south of here has heard of it, so its answer takes its place.
         Publication {
             topic: self.topics.answer_to_unknown(&publication.topic).into(),
@@ -71,7 +96,11 @@ impl Gate {
         }
     }
 
-    fn incoming(&self, publication: &Publication, id: u16) -> Incoming {
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn incoming(&self, publication: &Publication, id: u16, duplicate: bool) -> Incoming {
         let properties = publication.properties.as_deref();
         // What a client sends is never from a store. A MySensors controller wants it kept, and obeyed.
         let is_for_a_node = self.feed.is_for_controllers() && self.topics.is_classic_value(&publication.topic);
@@ -79,13 +108,30 @@ impl Gate {
             topic: publication.topic.to_string(),
             payload: publication.payload.clone(),
             retained: publication.retain && !is_for_a_node,
-            duplicate: false,
+            duplicate,
             id,
             expires_in: publication.remaining(Instant::now()),
             response_topic: properties.and_then(|properties| properties.response_topic.clone()),
             correlation: properties.and_then(|properties| properties.correlation.clone()),
+            properties: None,
         }
     }
+}
+
+/// A publication as the bridge sees it.
+fn bridged(publication: &Publication) -> Published<'_> {
+    let Publication { topic, payload, qos, retain, .. } = publication;
+    let qos = if *qos == Qos::AtMostOnce { message::Qos::AtMostOnce } else { message::Qos::AtLeastOnce };
+    let said = publication.properties.as_deref();
+    let properties = message::Properties {
+        is_text: said.and_then(|said| said.is_text),
+        content_type: said.and_then(|said| said.content_type.clone()),
+        response_topic: said.and_then(|said| said.response_topic.clone()),
+        expires_in: publication.remaining(Instant::now()),
+        user: said.map(|said| said.user.clone()).unwrap_or_default(),
+    };
+    let correlation = said.and_then(|said| said.correlation.clone());
+    Published { topic, payload, qos, retain: *retain, correlation, properties: properties.boxed() }
 }
 
 #[cfg(test)]
@@ -99,8 +145,8 @@ impl Gate {
         let door = Door::new(super::rights::Rules::open(), Arc::default()).unwrap();
         let topics = Topics::new("gw1");
         let north = crate::north::North::new(Vec::new(), None, None);
-        let up = Up { bridge: Arc::default(), topics: topics.clone(), north };
-        Self { topics, asks, feed: Feed::new(None, false, false), up, door: Arc::new(door) }
+        let up = Up::new(Arc::default(), topics.clone(), north);
+        Self::new(topics, asks, Feed::new(None, false, false), up, Arc::new(door), Arc::default())
     }
 }
 
@@ -122,9 +168,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_command_that_finds_no_room_is_answered_in_its_own_place() {
         let (gate, _asked) = gate(1);
-        let taken = gate.pass(command("gw1-in/tank/valve"), 7).await;
+        let taken = gate.pass(command("gw1-in/tank/valve"), 7, false).await;
         assert_eq!(taken, command("gw1-in/tank/valve"));
-        let answer = gate.pass(command("gw1-in/tank/valve"), 8).await;
+        let answer = gate.pass(command("gw1-in/tank/valve"), 8, false).await;
         assert_eq!((&*answer.topic, answer.qos), ("gw1-sys/answer/tank/valve", Qos::ExactlyOnce));
         let payload: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(payload["ok"], false);
@@ -141,13 +187,32 @@ mod tests {
         let expires = Some(Instant::now() + Duration::from_secs(60));
         let sent =
             Publication { properties: Some(Box::new(properties)), expires, retain: true, ..command("gw1-in/a/b") };
-        gate.pass(sent, 7).await;
+        gate.pass(sent, 7, false).await;
         let incoming = asked.recv().await.unwrap().incoming;
         assert!(
             incoming.expires_in.is_some_and(|left| left > Duration::from_secs(30) && left <= Duration::from_secs(60))
         );
         assert_eq!(incoming.response_topic.as_deref(), Some("panel/answers"));
         assert_eq!((incoming.correlation.as_deref(), incoming.id, incoming.retained), (Some(&b"42"[..]), 7, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_its_client_sends_again_is_obeyed_once_unless_nothing_became_of_the_first() {
+        let (gate, mut asked) = gate(1);
+        let sent = || Publication { qos: Qos::AtLeastOnce, ..command("gw1-in/tank/valve") };
+        gate.pass(sent(), 7, false).await;
+        assert_eq!(gate.pass(sent(), 7, true).await, sent(), "others may hear of it twice");
+        assert_eq!(gate.figures.repeated_commands.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_ne!(gate.pass(sent(), 8, false).await, sent(), "there is no room for it");
+        assert!(asked.try_recv().is_ok() && asked.try_recv().is_err());
+        gate.pass(sent(), 8, true).await;
+        assert!(asked.try_recv().is_ok(), "the first was not obeyed");
+        let other = Publication { from: Origin::Client { client: "phone".into(), user: None }, ..sent() };
+        gate.pass(other, 7, true).await;
+        assert!(asked.try_recv().is_ok(), "another client has packet ids of its own");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        gate.pass(sent(), 8, true).await;
+        assert!(asked.try_recv().is_ok(), "after so long it is another");
     }
 
     #[test]

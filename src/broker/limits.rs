@@ -23,7 +23,8 @@ pub struct Limits {
     pub queued: usize,
     /// The same, in bytes.
     pub queued_bytes: usize,
-    /// What may wait for all clients together, in bytes. A message that waits for several counts once, and 64 for each.
+    /// What may wait for all clients together, in bytes. A message that waits for several counts once, and 64 for each;
+    /// each number of a subscription that brings it counts 8. What is under way and not acknowledged counts too.
     pub queued_bytes_together: usize,
     /// Retained messages.
     pub retained: usize,

@@ -8,11 +8,13 @@
 //! upstream as well. Then it is routed by
 //! the [`hub`], the pure core: sessions, subscriptions, retained messages, wills, windows. What survives a restart is
 //! noted in a [journal](saved::Journal), which [`store`] keeps on disk. [`figures`] are counted all along, and told on `$SYS` by [`sys`].
+//! All of it runs on [`threads`] of its own.
 
 mod common;
 mod figures;
 mod gate;
 mod hub;
+mod inside;
 mod limits;
 mod listen;
 mod packet;
@@ -21,6 +23,7 @@ pub mod rights;
 mod saved;
 pub mod store;
 mod sys;
+mod threads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,14 +49,16 @@ use common::Common;
 pub use figures::Figures;
 use gate::Gate;
 use hub::Hub;
+pub use inside::Inside;
 pub use limits::Limits;
 use listen::{Bound, serve_guests};
-pub use listen::{ClientCertificates, Dialer, Listener, TlsFiles};
+pub use listen::{ClientCertificates, Dialer, Fault, Listener, Of, TlsFiles};
 use packet::reason;
 use publication::{Properties, Publication, Qos};
 use rights::{Door, Rules};
 use saved::{Forgetful, Journal, Saved};
 use store::Store;
+use threads::Threads;
 
 /// How many of the gateway's own messages are routed at once.
 const SHOWN_AT_ONCE: usize = 256;
@@ -80,9 +85,24 @@ pub struct Settings {
     pub dir: Option<PathBuf>,
 }
 
+/// What can be told of a local broker from outside.
+#[derive(Clone)]
+pub struct Sight {
+    /// Where it listens, such as `mqtts://127.0.0.1:8883`.
+    pub listeners: Vec<Arc<str>>,
+    /// How much of everything there may be.
+    pub limits: Limits,
+    /// What it counts.
+    pub figures: Arc<Figures>,
+    /// What keeps it over a restart, if anything does.
+    pub store: Option<Arc<Store>>,
+}
+
 /// The running local broker.
 pub struct LocalBroker {
     addresses: Vec<SocketAddr>,
+    /// The same with how to speak there.
+    listeners: Vec<Arc<str>>,
     common: Arc<Common>,
     dialer: Dialer,
     store: Option<Arc<Store>>,
@@ -93,6 +113,8 @@ pub struct LocalBroker {
     serving: JoinSet<()>,
     keeping: JoinSet<()>,
     showing: JoinSet<()>,
+    /// What all of these run on.
+    _threads: Threads,
 }
 
 impl LocalBroker {
@@ -110,10 +132,8 @@ impl LocalBroker {
     ) -> anyhow::Result<Self> {
         let Settings { listen, limits, rules, dir } = settings;
         make_room(limits.clients);
-        let mut bound = Vec::new();
-        for listener in &listen {
-            bound.push(Bound::bind(listener).await?);
-        }
+        let threads = Threads::start().context("starting the local broker's threads")?;
+        let bound = threads.wait_for(bind(listen)).await??;
         let figures = Arc::new(Figures::default());
         let (saved, store) = match dir {
             Some(dir) => open(dir).await.map(|(saved, store)| (saved, Some(Arc::new(store))))?,
@@ -124,7 +144,7 @@ impl LocalBroker {
         hub.restore(saved, Instant::now().into_std());
         let door =
             Arc::new(Door::new(rules, figures.clone()).map_err(|why| anyhow!("the local broker's users: {why}"))?);
-        let gate = Gate { topics: topics.clone(), asks, feed, up, door: door.clone() };
+        let gate = Gate::new(topics.clone(), asks, feed, up, door.clone(), figures.clone());
         let common = Arc::new(Common::new(hub, figures, limits, door, gate));
         // Sessions of an earlier run come without rights.
         let judge = common.door.judge();
@@ -132,19 +152,32 @@ impl LocalBroker {
 
         let (stop, stop_keeping) = (CancellationToken::new(), CancellationToken::new());
         let addresses = bound.iter().map(Bound::address).collect();
+        let listeners = bound.iter().map(|bound| bound.name().into()).collect();
         let (dialer, guests) = Dialer::new();
         let mut serving = JoinSet::new();
         for listener in bound {
             info!(address = %listener.address(), listener = listener.name(), "local broker listening");
-            serving.spawn(listener.run(common.clone(), stop.clone()));
+            threads.run(listener.run(common.clone(), stop.clone()), &mut serving);
         }
-        serving.spawn(serve_guests(guests, common.clone(), stop.clone()));
+        threads.run(serve_guests(guests, common.clone(), stop.clone()), &mut serving);
         let mut keeping = JoinSet::new();
-        keeping.spawn(keep_time(common.clone(), stop_keeping.clone()));
-        keeping.spawn(sys::tell(common.clone(), stop_keeping.clone()));
+        threads.run(keep_time(common.clone(), stop_keeping.clone()), &mut keeping);
+        threads.run(sys::tell(common.clone(), store.clone(), stop_keeping.clone()), &mut keeping);
         let mut showing = JoinSet::new();
-        showing.spawn(show(common.clone(), messages));
-        Ok(Self { addresses, common, dialer, store, stop, stop_keeping, serving, keeping, showing })
+        threads.run(show(common.clone(), messages), &mut showing);
+        Ok(Self {
+            addresses,
+            listeners,
+            common,
+            dialer,
+            store,
+            stop,
+            stop_keeping,
+            serving,
+            keeping,
+            showing,
+            _threads: threads,
+        })
     }
 
     /// Where it listens.
@@ -152,19 +185,19 @@ impl LocalBroker {
         &self.addresses
     }
 
-    /// How parts of the gateway attach that speak MQTT themselves.
+    /// How those attach who are inside the gateway and speak MQTT themselves.
     pub fn dialer(&self) -> Dialer {
         self.dialer.clone()
     }
 
-    /// What it counts.
-    pub fn figures(&self) -> Arc<Figures> {
-        self.common.figures.clone()
-    }
-
-    /// What keeps it over a restart, if anything does.
-    pub fn store(&self) -> Option<Arc<Store>> {
-        self.store.clone()
+    /// What can be told of it from outside.
+    pub fn sight(&self) -> Sight {
+        Sight {
+            listeners: self.listeners.clone(),
+            limits: self.common.limits.clone(),
+            figures: self.common.figures.clone(),
+            store: self.store.clone(),
+        }
     }
 
     /// Goes by other rules from now on. Those who are in keep their connections, unless they may not be here any more, or
@@ -214,6 +247,7 @@ impl LocalBroker {
             info!(clients = self.serving.len(), "not every local client took the last messages in time");
         }
         join_all([self.serving.shutdown(), self.keeping.shutdown()]).await;
+        self.publish_last_wills();
         if let Some(store) = self.store {
             let closing = tokio::task::spawn_blocking(move || store.close());
             match timeout_at(deadline + LAST_COMMIT, closing).await {
@@ -223,6 +257,26 @@ impl LocalBroker {
             }
         }
     }
+
+    /// Those of clients that were sent away are due, and nobody looks after wills any more. They are retained, and wait
+    /// for those who are away; upstream and in the gateway nobody hears of them now.
+    fn publish_last_wills(&self) {
+        let now = Instant::now().into_std();
+        let mut hub = self.common.hub();
+        let (wills, _) = hub.due(now);
+        for will in wills {
+            hub.publish(will, now);
+        }
+    }
+}
+
+/// Takes all of these addresses.
+async fn bind(listen: Vec<Listener>) -> anyhow::Result<Vec<Bound>> {
+    let mut bound = Vec::with_capacity(listen.len());
+    for listener in &listen {
+        bound.push(Bound::bind(listener).await?);
+    }
+    Ok(bound)
 }
 
 /// What an earlier run has left, and what keeps it from now on.
@@ -252,11 +306,7 @@ fn make_room(clients: usize) {
 async fn show(common: Arc<Common>, mut messages: mpsc::Receiver<Message>) {
     let mut waiting = Vec::with_capacity(SHOWN_AT_ONCE);
     while messages.recv_many(&mut waiting, SHOWN_AT_ONCE).await > 0 {
-        let now = Instant::now().into_std();
-        let mut hub = common.hub();
-        for message in waiting.drain(..) {
-            hub.publish(publication(message), now);
-        }
+        common.publish_all(waiting.drain(..).map(publication)).await;
     }
 }
 
@@ -265,10 +315,14 @@ async fn keep_time(common: Arc<Common>, stop: CancellationToken) {
     let clock = common.hub().clock();
     loop {
         common.door.audit.look();
+        let not_retained = common.hub().take_not_retained();
+        if let Some((topic, bytes)) = not_retained {
+            common.door.audit.not_kept(&topic, bytes);
+        }
         let now = Instant::now();
         let (wills, next) = common.hub().due(now.into_std());
         for will in wills {
-            let will = if common.gate.concerns(&will) { common.gate.pass(will, 0).await } else { will };
+            let will = if common.gate.concerns(&will) { common.gate.pass(will, 0, false).await } else { will };
             common.hub().publish(will, Instant::now().into_std());
         }
         let pause = next.map_or(LOOK_EVERY, |next| next.saturating_duration_since(now.into_std()).min(LOOK_EVERY));
@@ -285,8 +339,11 @@ fn publication(message: Message) -> Publication {
         message::Qos::AtMostOnce => Qos::AtMostOnce,
         message::Qos::AtLeastOnce => Qos::AtLeastOnce,
     };
-    let properties = message
-        .correlation
-        .map(|correlation| Box::new(Properties { correlation: Some(correlation), ..Properties::default() }));
-    Publication { qos, retain: message.retain, properties, ..Publication::new(message.topic, message.payload) }
+    let said = message.properties.map(|said| *said).unwrap_or_default();
+    let message::Properties { is_text, content_type, response_topic, expires_in, user } = said;
+    let properties = Properties { is_text, content_type, response_topic, correlation: message.correlation, user };
+    let properties = (properties != Properties::default()).then(|| Box::new(properties));
+    let expires = expires_in.and_then(|time| Instant::now().into_std().checked_add(time));
+    let publication = Publication::new(message.topic, message.payload);
+    Publication { qos, retain: message.retain, properties, expires, ..publication }
 }

@@ -106,12 +106,17 @@ impl Publication {
 
     /// About what it costs in memory, in bytes.
     pub fn weight(&self) -> usize {
-        let properties = self.properties.as_ref().map_or(0, |properties| 160 + 64 * properties.user.len());
-        160 + self.size() + properties
+        let properties = self.properties.as_ref().map_or(0, |properties| 160 + properties.weight());
+        160 + self.topic.len() + self.payload.len() + properties
     }
 }
 
 impl Properties {
+    /// About what those cost in memory of which there may be any number, in bytes.
+    pub fn weight(&self) -> usize {
+        self.size() + 64 * self.user.len()
+    }
+
     /// What they say, in bytes.
     pub fn size(&self) -> usize {
         let user = self.user.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::common::Common;
 use super::figures::Figures;
 use super::publication::{Publication, Qos};
+use super::store::{Counters, Store};
 
 /// How often it is said.
 const EVERY: Duration = Duration::from_secs(10);
@@ -17,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const OVER: [u32; 3] = [1, 5, 15];
 
 /// A figure: its name, and what it is.
-type Figure = (&'static str, fn(&Figures) -> u64);
+type Figure<T = Figures> = (&'static str, fn(&T) -> u64);
 
 /// What is told as it is.
 const PLAIN: [Figure; 24] = [
@@ -58,8 +59,20 @@ const LOADS: [Figure; 7] = [
     ("connections", |figures| read(&figures.connections)),
 ];
 
+/// What is told of the store, which Mosquitto has no names for.
+const STORE: [Figure<Counters>; 8] = [
+    ("commits", |store| store.commits),
+    ("bytes/written", |store| store.written_bytes),
+    ("bytes/disk", |store| store.disk_bytes),
+    ("bytes/waiting", |store| store.pending_bytes),
+    ("failures", |store| store.failures),
+    ("behind", |store| store.is_behind.into()),
+    ("damaged", |store| store.damaged),
+    ("too large", |store| store.too_large),
+];
+
 /// Says it until it is told to stop.
-pub async fn tell(common: Arc<Common>, stop: CancellationToken) {
+pub async fn tell(common: Arc<Common>, store: Option<Arc<Store>>, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let started = Instant::now();
@@ -70,19 +83,25 @@ pub async fn tell(common: Arc<Common>, stop: CancellationToken) {
             _ = ticks.tick() => {}
         }
         let now = Instant::now();
-        let publications = publications(&common.figures, &mut loads, now - started);
-        let mut hub = common.hub();
-        for publication in publications {
-            hub.publish(publication, now.into_std());
-        }
+        let mut publications = publications(&common.figures, &mut loads, now - started);
+        publications.extend(store.as_ref().into_iter().flat_map(|store| of_store(store)));
+        common.publish_all(publications.into_iter()).await;
     }
 }
 
+fn say(name: &str, text: String) -> Publication {
+    let topic = format!("$SYS/broker/{name}");
+    Publication { qos: Qos::AtMostOnce, retain: true, ..Publication::new(topic, text) }
+}
+
+fn of_store(store: &Store) -> Vec<Publication> {
+    let counters = store.counters();
+    let error = store.last_error().map_or_else(|| "none".to_owned(), |(_, error)| error);
+    let numbers = STORE.iter().map(|(name, number)| say(&format!("store/{name}"), number(&counters).to_string()));
+    numbers.chain([say("store/error", error)]).collect()
+}
+
 fn publications(figures: &Figures, loads: &mut Loads, uptime: Duration) -> Vec<Publication> {
-    let say = |name: &str, text: String| {
-        let topic = format!("$SYS/broker/{name}");
-        Publication { qos: Qos::AtMostOnce, retain: true, ..Publication::new(topic, text) }
-    };
     let mut said = vec![
         say("version", format!("wharf {}", env!("CARGO_PKG_VERSION"))),
         say("uptime", format!("{} seconds", uptime.as_secs())),

@@ -101,16 +101,7 @@ impl Way {
         below: &str,
         payload: impl Into<Bytes>,
     ) -> Result<Json, String> {
-        let incoming = Incoming {
-            topic: format!("{}-in/{below}", self.topics.gateway()),
-            payload: payload.into(),
-            retained: false,
-            duplicate: false,
-            id: 0,
-            expires_in: None,
-            response_topic: None,
-            correlation: None,
-        };
+        let incoming = Incoming::new(format!("{}-in/{below}", self.topics.gateway()), payload);
         let ask = Ask { source: Source::Controller(from.clone(), asker), incoming };
         self.asks.try_send(ask).map_err(|_| "too many commands are waiting for the gateway".to_owned())?;
         match timeout(ANSWERED_BY, answer.recv()).await {

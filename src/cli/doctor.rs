@@ -1,7 +1,9 @@
 //! `wharf doctor`: is everything there that a gateway needs from its machine? Each thing that is not
 //! comes with the command that mends it.
 
+#[cfg(feature = "ble")]
 mod ble;
+mod broker;
 mod serial;
 
 use std::path::PathBuf;
@@ -13,6 +15,9 @@ use super::exit::Exit;
 use super::field::is_for_people;
 use super::place::Place;
 use super::words::harmless;
+
+/// What the kernel calls a gateway that runs: what it uses itself is in nobody's way.
+const GATEWAY: &str = "wharf";
 
 /// Look for what is wrong with this machine.
 #[derive(Args)]
@@ -81,21 +86,26 @@ impl Finding {
 
 /// Looks at everything: exit code 1 if something is ill.
 pub fn run(args: &DoctorArgs) -> Result<(), Exit> {
-    let (wanted, ports) = match &args.site {
-        Some(file) => {
-            let (site, _) = Place::of(file.clone(), None).open()?;
-            (site.ble.iter().map(|(_, link)| ble::Wanted::of(link)).collect(), serial::ports(&site))
-        }
-        None => (vec![ble::Wanted::default()], Vec::new()),
+    let site = match &args.site {
+        Some(file) => Some(Place::of(file.clone(), None).open()?.0),
+        None => None,
     };
-    let mut findings = serial::look(&ports);
-    findings.extend(ble::look(&wanted));
+    let mut findings = Vec::new();
+    if let Some(site) = &site {
+        findings.extend(serial::look(&serial::ports(site)));
+        findings.extend(broker::look(site));
+    }
+    #[cfg(feature = "ble")]
+    findings.extend(ble::look(&match &site {
+        Some(site) => site.ble.iter().map(|(_, link)| ble::Wanted::of(link)).collect(),
+        None => vec![ble::Wanted::default()],
+    }));
     let people = is_for_people(args.json);
     for finding in &findings {
         super::say(&if people { finding.human() } else { finding.to_json().to_string() })?;
     }
     if findings.is_empty() {
-        super::say("nothing in this site file needs anything of the machine that is looked at")?;
+        super::say("nothing here needs anything of the machine that is looked at")?;
     }
     if findings.iter().any(|finding| finding.verdict == Verdict::Ill) { Err(Exit::FAILED) } else { Ok(()) }
 }

@@ -11,8 +11,9 @@ pub use lines::LastLines;
 use lines::Lines;
 
 /// What is shown without `--log` and `WHARF_LOG`: our own lines, and trouble from libraries. What
-/// the MQTT crates report is reported by us as well, in the words of the site file.
-const DEFAULT_FILTER: &str = "warn,audit=info,wharf=info,wharf_modbus=info,wharf_ble=info,wharf_mysensors=info,wharf_lines=info,wharf_mqtt=info,wharf_mqttsn=info,rumqttc=off";
+/// the MQTT crates report is reported by us as well, in the words of the site file; and what rustls warns of are whims of
+/// clients, once for each connection.
+const DEFAULT_FILTER: &str = "warn,audit=info,wharf=info,wharf_modbus=info,wharf_ble=info,wharf_mysensors=info,wharf_lines=info,wharf_mqtt=info,wharf_mqttsn=info,rumqttc=off,rustls=error";
 
 /// Options about logging, valid with every subcommand.
 #[derive(Args)]

@@ -4,7 +4,6 @@
 mod advert;
 mod check;
 mod demo;
-#[cfg(feature = "ble")]
 mod doctor;
 mod exit;
 mod explain;
@@ -129,10 +128,10 @@ enum Command {
     Explain(advert::WhatToExplain),
     /// Look for what is wrong with this machine, and say what mends it
     ///
-    /// Looks at the serial ports of the site (is each there, may it be opened, has another program got it?)
-    /// and at what Bluetooth needs: D-Bus, bluetoothd, adapters, radio switches, containers. Exit code 1 if
-    /// something is ill.
-    #[cfg(feature = "ble")]
+    /// Looks at the serial ports of the site (is each there, may it be opened, has another program got it?),
+    /// at its local broker (are its addresses free, its certificates good, its secrets kept?) and at what
+    /// Bluetooth needs: D-Bus, bluetoothd, adapters, radio switches, containers. Exit code 1 if something is
+    /// ill.
     Doctor(doctor::DoctorArgs),
     /// Print the JSON Schema of the site file, for editors
     Schema,
@@ -181,7 +180,6 @@ pub fn main() -> ExitCode {
         Command::Firmware(args) => firmware::run(&args),
         Command::Nodes(args) => nodes::run(&args),
         Command::Queue(args) => queue::run(args),
-        #[cfg(feature = "ble")]
         Command::Doctor(args) => doctor::run(&args),
         Command::Schema => schema::run(),
         Command::Profiles(args) => profiles::run(&args),

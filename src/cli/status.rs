@@ -2,6 +2,7 @@
 
 mod controllers;
 mod counts;
+mod local;
 
 use std::time::Duration;
 
@@ -29,9 +30,10 @@ pub struct StatusArgs {
     metrics: bool,
 }
 
-/// Asks and prints. Without a running gateway: exit code 1.
+/// Asks and prints. Without a running gateway: exit code 1. A site file that is no good is told, and keeps nobody from
+/// asking a gateway that runs.
 pub fn run(args: &StatusArgs) -> Result<(), Exit> {
-    let (_, state_dir) = args.place.open()?;
+    let (state_dir, is_good) = args.place.find()?;
     let error = match control::ask(&state_dir, &json!({ "do": "status" })) {
         Ok(status) if args.json => return super::say(&status.to_string()),
         Ok(status) if args.metrics => return super::say(metrics::render(&status).trim_end()),
@@ -51,7 +53,7 @@ pub fn run(args: &StatusArgs) -> Result<(), Exit> {
         super::say(metrics::down().trim_end())?;
     }
     exit::complain(&format_args!("wharf: {why}"));
-    Err(Exit::FAILED)
+    Err(if is_good { Exit::FAILED } else { Exit::SITE_FILE })
 }
 
 /// How many requests a link has put, and how many of them brought no valid answer.
@@ -115,6 +117,10 @@ fn human(status: &Json) -> String {
         let header = ["QUEUE", "WAITING", "OLDEST", "ON DISK", "IN/S", "OUT/S", "UNTOLD", "DROPPED"];
         parts.push(table(&header, 1, 7, &queues));
         parts.extend(blocking(&status["uplinks"]));
+    }
+    parts.extend(local::broker(status, now));
+    parts.extend(local::bridge(status));
+    if !uplinks.is_empty() {
         parts.push(wear(&status["wear"]));
     }
     parts.join("\n\n")

@@ -1,10 +1,11 @@
 //! The site file's `bridge`: topics that pass between local clients and the brokers upstream.
 
 use wharf_contract::settings::{Problem, Spanned};
+use wharf_contract::topic::{includes, overlap};
 use wharf_contract::{setting_enum, settings};
 
 use super::site::{Protocol, Site};
-use crate::bridge::{self, Bridge, Pattern, PatternError, overlap};
+use crate::bridge::{self, Bridge, Pattern, PatternError};
 use crate::mapping::TemplateError;
 use crate::message::Qos;
 use crate::north::Route;
@@ -97,7 +98,38 @@ fn all<'s>(
     down: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<(&'s BridgeRule, bridge::Rule)> {
-    rules.iter().filter_map(|rule| Some((rule, one(site, rule, down, problems)?))).collect()
+    let compiled: Vec<_> = rules.iter().filter_map(|rule| Some((rule, one(site, rule, down, problems)?))).collect();
+    problems.extend(compiled.iter().enumerate().flat_map(|(place, rule)| odd(site, &compiled[..place], rule, down)));
+    compiled
+}
+
+/// What is most likely not meant by a rule, coming after those before it.
+fn odd(
+    site: &Site,
+    before: &[(&BridgeRule, bridge::Rule)],
+    (written, rule): &(&BridgeRule, bridge::Rule),
+    down: bool,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    // Which uplinks a rule has is asked of what comes down alone: it comes from one of them.
+    let places = 0..site.uplinks.entries().len();
+    let takes_its_place = |(_, other): &&(&BridgeRule, bridge::Rule)| {
+        includes(other.pattern.from_filter(), rule.pattern.from_filter())
+            && (!down || places.clone().all(|place| !rule.uplinks.takes(place) || other.uplinks.takes(place)))
+    };
+    if let Some((other, _)) = before.iter().find(takes_its_place) {
+        let message = format!("this rule is never reached: `{}` above it has all of that", other.topic.value);
+        let mut problem = Problem::warning(written.topic.span, written.topic.path.clone(), message);
+        problem.help("the first rule that fits decides: put this one above it");
+        problems.push(problem);
+    }
+    if let Some(to) = written.to.as_ref().filter(|_| rule.pattern.merges()) {
+        let message = "what tells the topics apart is lost: many of them become one";
+        let mut problem = Problem::warning(to.span, to.path.clone(), message);
+        problem.help("give each level that may be anything a name in `topic`, such as {plug}, and write that here");
+        problems.push(problem);
+    }
+    problems
 }
 
 /// The uplink by which something that goes up comes down again. A broker that speaks MQTT 5 does not send an uplink
@@ -172,7 +204,7 @@ fn one(site: &Site, rule: &BridgeRule, down: bool, problems: &mut Vec<Problem>) 
             }
         }
     }
-    if problems.len() == before && (uplinks.is_empty() || site.broker.listen.is_empty()) {
+    if problems.len() == before && (uplinks.is_empty() || !site.has_own_broker()) {
         let missing = if uplinks.is_empty() { "uplink" } else { "local broker" };
         let message = format!("the site has no {missing}, so nothing passes");
         problems.push(Problem::new(rule.topic.span, rule.topic.path.clone(), message));

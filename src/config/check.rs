@@ -82,8 +82,7 @@ pub fn site(site: &Site) -> Vec<Problem> {
     let mut problems = Vec::new();
     client_ids(site, &mut problems);
     prefixes(site, &mut problems);
-    broker::strangers(site, &mut problems);
-    without_a_broker(site, &mut problems);
+    broker::links(site, &mut problems);
     problems.extend(loops::problems(site));
     let drivers = drivers::build(site, None);
     let mut links = drivers::links(&drivers);
@@ -93,19 +92,6 @@ pub fn site(site: &Site) -> Vec<Problem> {
     overloads(site, &drivers, &mut problems);
     problems.extend(classic_form::problems(site, &drivers));
     problems
-}
-
-/// MQTT-SN gateways whose clients would have no broker.
-fn without_a_broker(site: &Site, problems: &mut Vec<Problem>) {
-    if drivers::local_broker(site).is_some() {
-        return;
-    }
-    for entry in site.mqttsn.entries().iter().filter(|entry| entry.value.broker.is_none()) {
-        let message = "there is no local broker, and no other is named";
-        let mut problem = Problem::new(entry.name.span, entry.name.path.clone(), message);
-        problem.help("name one: broker: 192.168.1.10:1883");
-        problems.push(problem);
-    }
 }
 
 /// MySensors gateways on MQTT whose topics are the gateway's own, or another link's.
@@ -144,8 +130,14 @@ pub fn files(site: &Site) -> Vec<Problem> {
         help: None,
     };
     let firmware = site.mysensors.iter().flat_map(|(_, link)| link.firmware.iter());
-    let passwords = broker::rights(&site.broker).1;
-    wrong.map(problem).chain(firmware.filter_map(|(_, firmware)| firmware.problem())).chain(passwords).collect()
+    let passwords = broker::rights(site).1;
+    let local = site.broker.listen.iter().flat_map(|listen| broker::certificates(listen));
+    wrong
+        .map(problem)
+        .chain(local)
+        .chain(firmware.filter_map(|(_, firmware)| firmware.problem()))
+        .chain(passwords)
+        .collect()
 }
 
 /// A link as the tree shows it.

@@ -47,6 +47,15 @@ pub fn load_sealed(path: &Path) -> Result<Site, SiteErrors> {
     load_with(path, &|_| Ok(SEALED.into()), no_files).map(|(site, ..)| site)
 }
 
+/// Where a site file says that state is, be the rest of it as wrong as it may; `None` if it does not say, or cannot
+/// be read so far.
+pub fn state_dir_of(path: &Path) -> Option<PathBuf> {
+    let text = String::from_utf8(read_bounded(path, LARGEST_FILE).ok()?).ok()?;
+    let root = tree::parse(&tree::normalise(&text)).root?;
+    let entry = root.entries().iter().find(|entry| entry.key == "state_dir")?;
+    Some(path.parent().unwrap_or(Path::new("")).join(entry.value.text()?))
+}
+
 /// What is wrong with the files a site names.
 type Files = fn(&Site) -> Vec<Problem>;
 
@@ -103,6 +112,9 @@ fn read_with(
     // What the tree refused would be a puzzle to the decoder too; one message is enough.
     let refused: HashSet<Span> = problems.iter().map(|problem| problem.span).collect();
     problems.extend(later.into_iter().flatten().filter(|problem| !refused.contains(&problem.span)));
+    // What two of them have seen is one mistake.
+    let mut told = HashSet::new();
+    problems.retain(|problem| told.insert((problem.span, problem.message.clone())));
     let flawless = problems.iter().all(Problem::is_warning);
     let told = SiteErrors::of_sources(sources, problems, Some(hidden));
     match site {

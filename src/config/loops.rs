@@ -1,5 +1,5 @@
-//! What is wrong between devices that speak MQTT and the gateway they speak to: that they have no broker,
-//! or that their topics are the gateway's own, where each reading would be the next one's cause.
+//! What is wrong between devices that speak MQTT and the gateway they speak to: that
+//! their topics are the gateway's own, where each reading would be the next one's cause.
 
 use wharf_contract::settings::Problem;
 use wharf_mqtt::roster::own_levels;
@@ -7,17 +7,11 @@ use wharf_mqtt::topic::Pattern;
 
 use super::Site;
 
-/// Links without a broker, and points that would be read from the gateway's own topics.
+/// Points that would be read from the gateway's own topics.
 pub fn problems(site: &Site) -> Vec<Problem> {
     let mut problems = Vec::new();
     let own = own_levels(site.gateway.as_str());
     for link in site.mqtt.entries() {
-        if site.broker.listen.is_empty() && link.value.broker.is_none() {
-            let message = "the gateway has no broker of its own here, so its devices need another";
-            let mut problem = Problem::new(link.name.span, link.name.path.clone(), message);
-            problem.help("name it: broker: mqtt://host:1883");
-            problems.push(problem);
-        }
         for topic in link.value.placed_targets() {
             if let Some(level) = own.iter().find(|level| topic.begins_with(level)) {
                 let message = format!("`{level}/` is this gateway's own: it would command or answer itself");

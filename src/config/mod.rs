@@ -37,7 +37,7 @@ pub mod url;
 pub use ble::descriptions;
 pub use broker::rights;
 pub use errors::SiteErrors;
-pub use load::{load, load_in_full, load_sealed, load_with_warnings, read, read_with_warnings};
+pub use load::{load, load_in_full, load_sealed, load_with_warnings, read, read_with_warnings, state_dir_of};
 pub use rules::{matcher, rules};
 pub use schema::schema;
 pub use sections::Sections;

@@ -57,11 +57,11 @@ settings! {
 }
 
 impl Site {
-    /// Lets go of what it says of links with many points. Their drivers have taken from it what they need. The
-    /// MySensors links are small, and stay: who runs their networks is asked for later.
+    /// Lets go of what it says of links with many points. Their drivers have taken from it what they need. MySensors
+    /// and MQTT-SN links are small, and stay: who runs their networks, and who their clients are, is asked for later.
     pub fn forget_links(&mut self) {
         (self.modbus, self.lines) = (Named::none(), Named::none());
-        (self.mqtt, self.mqttsn) = (Named::none(), Named::none());
+        self.mqtt = Named::none();
     }
 }
 

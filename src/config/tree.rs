@@ -242,6 +242,12 @@ fn syntax_problem(text: &str, error: &ScanError) -> Problem {
         found.help("a blank follows the colon, not a tab");
     } else if source.contains("${") {
         found.help("put `${…}` in quotes: \"${file:name}\"");
+    } else if source.contains(": {") && source.contains("}/") || source.contains("- {") && source.contains("}/") {
+        found.help("text that begins with `{` stands in quotes: \"{gateway}/x\"");
+    } else if error.info().starts_with("comments must be separated") {
+        found.help("`#` begins a comment; a topic filter that is `#` alone stands in quotes: \"#\"");
+    } else if error.info().contains("did not find expected key") {
+        found.help("lines of one block begin in the same column; is this one, or one above it, indented too far or not far enough?");
     } else if error.info().starts_with("mapping values are not allowed") {
         found.help("text with a colon and a blank in it, or a colon at its end, stands in quotes");
     }

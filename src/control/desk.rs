@@ -1,5 +1,7 @@
 //! Knows how the gateway is, and answers what is asked.
 
+mod local;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +19,8 @@ use super::field::Field;
 use super::rates::{Rates, Sample};
 use super::reloads::Reloads;
 use super::wear::Wear;
-use crate::broker::Figures;
-use crate::broker::store::{self, Store};
+use crate::bridge::Up;
+use crate::broker::Sight;
 use crate::classic::doors::Tally;
 use crate::classic::feed::Feed;
 use crate::mapping::epoch_ms;
@@ -43,7 +45,8 @@ pub struct Desk {
     field: Field,
     controllers: Option<Arc<Tally>>,
     feed: Option<Feed>,
-    local_clients: Option<(Arc<Figures>, Option<Arc<Store>>, North)>,
+    local_clients: Option<(Sight, North)>,
+    bridge: Option<Up>,
     reloads: Reloads,
 }
 
@@ -94,6 +97,7 @@ impl Desk {
             controllers: None,
             feed: None,
             local_clients: None,
+            bridge: None,
             reloads: Reloads::default(),
         }
     }
@@ -108,9 +112,14 @@ impl Desk {
         Self { controllers: doors, feed: Some(feed), ..self }
     }
 
-    /// With what the local broker and its store count, if there is one, and what messages for its clients come through.
-    pub fn with_local_clients(self, counted: Option<(Arc<Figures>, Option<Arc<Store>>)>, north: North) -> Self {
-        Self { local_clients: counted.map(|(figures, store)| (figures, store, north)), ..self }
+    /// With what can be told of the local broker, if there is one, and what messages for its clients come through.
+    pub fn with_local_clients(self, broker: Option<Sight>, north: North) -> Self {
+        Self { local_clients: broker.map(|broker| (broker, north)), ..self }
+    }
+
+    /// With the rules by which topics go up and down, if there are any, and what is counted on the way.
+    pub fn with_bridge(self, bridge: Up) -> Self {
+        Self { bridge: Some(bridge).filter(|bridge| !bridge.bridge().is_empty()), ..self }
     }
 
     /// Takes note of how things are: for the rates, and for since when. About once a second.
@@ -153,7 +162,9 @@ impl Desk {
         let mut room = DEVICES_LISTED;
         let links: Vec<Json> = parts.links.iter_mut().map(|link| link.look(now, &mut room)).collect();
         let uplinks: Vec<Json> = parts.uplinks.iter_mut().map(|uplink| uplink.look(now)).collect();
-        let kept = self.local_clients.as_ref().and_then(|(_, store, _)| Some(store.as_ref()?.counters().device_bytes));
+        let bridge = self.bridge.as_ref().map(|bridge| local::bridge_json(bridge, &parts.uplinks));
+        let store = self.local_clients.as_ref().and_then(|(broker, _)| broker.store.as_ref());
+        let kept = store.map(|store| store.counters().device_bytes);
         let queues: u64 = parts.uplinks.iter().map(|uplink| uplink.queue.counters().device_bytes).sum();
         let written = queues + kept.unwrap_or(0);
         drop(parts);
@@ -173,13 +184,8 @@ impl Desk {
             "links": links,
             "uplinks": uplinks,
             "controllers": self.controllers.as_ref().map(|doors| doors.to_json()),
-            "broker": self.local_clients.as_ref().map(|(figures, store, north)| {
-                let mut counted = figures.to_json();
-                // What came too fast even for the broker itself.
-                counted.insert("missed".to_owned(), north.local_dropped().into());
-                counted.insert("store".to_owned(), store.as_ref().map(|store| store_json(&store.counters())).into());
-                counted
-            }),
+            "broker": self.local_clients.as_ref().map(|(broker, north)| local::broker_json(broker, north, now)),
+            "bridge": bridge,
             "virtual_nodes": self.feed.as_ref().and_then(Feed::to_json),
             "wear": wear.to_json(),
         })
@@ -299,23 +305,6 @@ fn queue_json(counters: &queue::Counters) -> Json {
         "commits": counters.commits,
         "failed_syncs": counters.failed_syncs,
         "set_aside": counters.set_aside,
-    })
-}
-
-fn store_json(counters: &store::Counters) -> Json {
-    json!({
-        "disk_bytes": counters.disk_bytes,
-        "written_bytes": counters.written_bytes,
-        "device_bytes": counters.device_bytes,
-        "commits": counters.commits,
-        "longest_commit_ms": counters.longest_commit.as_millis() as u64,
-        "pending_bytes": counters.pending_bytes,
-        "failures": counters.failures,
-        "fallen_behind": counters.fallen_behind,
-        "is_behind": counters.is_behind,
-        "damaged": counters.damaged,
-        "set_aside": counters.set_aside,
-        "too_large": counters.too_large,
     })
 }
 

@@ -50,10 +50,23 @@
 //! | `wharf_broker_bytes_received_total` | | bytes they have sent |
 //! | `wharf_broker_bytes_sent_total` | | bytes they were sent |
 //! | `wharf_broker_connections_total` | | connections since the start |
+//! | `wharf_broker_repeated_commands_total` | | commands that came a second time and were obeyed once |
 //! | `wharf_broker_refused_total` | `what` | `full`: connections beyond the bound; `logins`; `publications` and `subscriptions` without the right |
 //! | `wharf_broker_dropped_total` | `why` | messages its clients did not get: they read too `slow`ly, too many waited (`full`), they were too `large`, had `expired`, were `withheld` for lack of rights, or came too fast for the broker (`missed`) |
 //! | `wharf_broker_closed_total` | `why` | connections closed: `violations` of MQTT, `silent` beyond their keep alive, `stalled` without reading |
 //! | `wharf_broker_not_retained_total` | `why` | messages that were not retained because there were too many, or too large ones |
+//! | `wharf_broker_store_size_bytes` | | what is kept of it over a restart takes on disk |
+//! | `wharf_broker_store_pending_bytes` | | what of that waits to be written |
+//! | `wharf_broker_store_pending_seconds` | | for how long the first of it has |
+//! | `wharf_broker_store_behind` | | 1 while the disk does not take it: what changes is not safe |
+//! | `wharf_broker_store_commits_total` | | commits since the start |
+//! | `wharf_broker_store_written_bytes_total` | | bytes written since the start |
+//! | `wharf_broker_store_failures_total` | | times writing failed since the start |
+//! | `wharf_bridge_up_total` | `uplink` | messages of local clients that went into its queue by `bridge` rules since the start |
+//! | `wharf_bridge_up_dropped_total` | `uplink`, `reason` | those it did not take: `no_room`, `too_large` |
+//! | `wharf_bridge_down_total` | `uplink` | messages from upstream that went to local clients by `bridge` rules since the start |
+//! | `wharf_bridge_down_dropped_total` | `uplink`, `reason` | those that found `no_room` on the way |
+//! | `wharf_bridge_unanswerable_total` | `direction` | messages that passed without the topic their sender wants an answer on |
 //! | `wharf_disk_size_bytes` | | the file system that holds the queues |
 
 use std::fmt::Write;
@@ -96,6 +109,17 @@ pub fn render(status: &Json) -> String {
         let of = |(value, key): &(&'static str, &str)| (Labels(vec![(label, *value)]), status["broker"][key].as_f64());
         page.metric(name, "counter", help, keys.iter().map(of));
     }
+    let store = &status["broker"]["store"];
+    for (name, kind, help, key) in STORE {
+        page.metric(name, kind, help, [(Labels::NONE, store[key].as_f64())]);
+    }
+    let waiting = store["pending_ms"].as_f64().map(|ms| ms / 1000.0);
+    let help = "For how long the first of it has waited.";
+    page.metric("wharf_broker_store_pending_seconds", "gauge", help, [(Labels::NONE, waiting)]);
+    let behind = store["is_behind"].as_bool().map(flag);
+    let help = "1 while the disk does not take what is kept.";
+    page.metric("wharf_broker_store_behind", "gauge", help, [(Labels::NONE, behind)]);
+    bridge(&mut page, &status["bridge"]);
     let disk = status["wear"]["disk_bytes"].as_f64();
     page.metric("wharf_disk_size_bytes", "gauge", "The file system that holds the queues.", [(Labels::NONE, disk)]);
     page.text
@@ -154,7 +178,7 @@ const CONTROLLERS: [(&str, &str, &str, &str, &str); 9] = [
 ];
 
 /// What is counted of the local broker.
-const BROKER: [Column; 11] = [
+const BROKER: [Column; 12] = [
     ("wharf_broker_clients", "gauge", "Clients of the local broker.", "clients"),
     ("wharf_broker_sessions", "gauge", "Sessions, those of clients that are away included.", "sessions"),
     ("wharf_broker_subscriptions", "gauge", "Subscriptions.", "subscriptions"),
@@ -166,6 +190,39 @@ const BROKER: [Column; 11] = [
     ("wharf_broker_bytes_received_total", "counter", "Bytes clients have sent since the start.", "bytes_received"),
     ("wharf_broker_bytes_sent_total", "counter", "Bytes clients were sent since the start.", "bytes_sent"),
     ("wharf_broker_connections_total", "counter", "Connections since the start.", "connections"),
+    (
+        "wharf_broker_repeated_commands_total",
+        "counter",
+        "Commands that came a second time and were obeyed once.",
+        "repeated_commands",
+    ),
+];
+
+/// What is counted of what it keeps over a restart.
+const STORE: [Column; 5] = [
+    ("wharf_broker_store_size_bytes", "gauge", "What is kept takes on disk.", "disk_bytes"),
+    ("wharf_broker_store_pending_bytes", "gauge", "What of it waits to be written.", "pending_bytes"),
+    ("wharf_broker_store_commits_total", "counter", "Commits since the start.", "commits"),
+    ("wharf_broker_store_written_bytes_total", "counter", "Bytes written since the start.", "written_bytes"),
+    ("wharf_broker_store_failures_total", "counter", "Times writing failed since the start.", "failures"),
+];
+
+/// What is counted of the bridge: by direction, what passed and what was dropped.
+const BRIDGE: [(&str, &str, &str, &str, &str); 2] = [
+    (
+        "up",
+        "wharf_bridge_up_total",
+        "Messages of local clients that went into the queue.",
+        "wharf_bridge_up_dropped_total",
+        "Messages of local clients that the queue did not take.",
+    ),
+    (
+        "down",
+        "wharf_bridge_down_total",
+        "Messages from upstream that went to local clients.",
+        "wharf_bridge_down_dropped_total",
+        "Messages from upstream that did not.",
+    ),
 ];
 
 /// What is counted of it by reason: the metric, what it says, its label, and its values with where they stand.
@@ -252,6 +309,26 @@ fn uplinks(page: &mut Page, uplinks: &Json) {
         })
     });
     page.metric("wharf_queue_dropped_total", "counter", "Messages dropped, by reason.", dropped);
+}
+
+fn bridge(page: &mut Page, bridge: &Json) {
+    for (direction, passed, passed_help, lost, lost_help) in BRIDGE {
+        let uplinks = || list(&bridge[direction]).iter();
+        let samples = uplinks().map(|of| (Labels(vec![("uplink", text(&of["uplink"]))]), of["passed"].as_f64()));
+        page.metric(passed, "counter", passed_help, samples);
+        let dropped = uplinks().flat_map(|of| {
+            let reasons = of["dropped"].as_object().into_iter().flatten();
+            reasons.map(|(reason, count)| {
+                (Labels(vec![("uplink", text(&of["uplink"])), ("reason", reason)]), count.as_f64())
+            })
+        });
+        page.metric(lost, "counter", lost_help, dropped);
+    }
+    let down = list(&bridge["down"]).iter().filter_map(|uplink| uplink["unanswerable"].as_f64());
+    let both = [("up", bridge["unanswerable"].as_f64()), ("down", bridge.is_object().then(|| down.sum()))];
+    let samples = both.into_iter().map(|(direction, count)| (Labels(vec![("direction", direction)]), count));
+    let help = "Messages that passed without the topic their sender wants an answer on.";
+    page.metric("wharf_bridge_unanswerable_total", "counter", help, samples);
 }
 
 /// A sample's labels.
@@ -344,6 +421,7 @@ mod tests {
                 "blocking": true, "captured": 12_345_678_901_u64, "waiting": 5, "oldest": null, "dropped": { "full": 2, "age": 0 },
             }}],
             "controllers": { "attached": 2, "dropped": 1 }, "broker": { "clients": 4, "refused_logins": 6, "missed": 8 }, "virtual_nodes": { "missed": 4 },
+            "bridge": { "up": [{ "uplink": "central", "passed": 11, "dropped": { "no_room": 2 } }], "down": [], "unanswerable": 1 },
             "wear": { "disk_bytes": 64_000_000_000_u64 },
         }));
         for line in [
@@ -368,6 +446,9 @@ mod tests {
             "wharf_broker_clients 4",
             "wharf_broker_refused_total{what=\"logins\"} 6",
             "wharf_broker_dropped_total{why=\"missed\"} 8",
+            "wharf_bridge_up_total{uplink=\"central\"} 11",
+            "wharf_bridge_up_dropped_total{uplink=\"central\",reason=\"no_room\"} 2",
+            "wharf_bridge_unanswerable_total{direction=\"up\"} 1",
             "wharf_disk_size_bytes 64000000000",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");

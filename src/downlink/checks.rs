@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 use tracing::{debug, info};
 use wharf_contract::port::COMMANDS_WAITING;
-use wharf_contract::{Action, Command, LinkId, PointId, PortEnd, Recipient, Value, WriteRate};
+use wharf_contract::{Action, Command, LinkId, PointId, PortEnd, Recipient, Value, WriteRate, topic};
 
 use super::answer::{Outcome, ReplyTo};
 use super::journal::Known;
@@ -401,10 +401,9 @@ fn named<'c>(points: &'c [Entry], name: &str) -> Option<&'c Entry> {
 /// reading or for what a gateway says of itself, this one's or another's.
 fn may_answer_on(topic: &str) -> bool {
     let first = topic.split('/').next().unwrap_or_default();
-    let fine = !topic.is_empty()
+    let fine = topic::is_topic(topic)
         && topic.len() <= 1024
-        && !topic.starts_with('$')
-        && !topic.contains(['+', '#', '\0'])
+        && !topic::is_system(topic)
         && !["-in", "-out", "-sys"].iter().any(|end| first.ends_with(end));
     if !fine {
         debug!(topic, "response topic ignored");

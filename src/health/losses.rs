@@ -67,8 +67,9 @@ impl<'u> LossLog<'u> {
             let (Some(first), Some(last)) = (of_this().map(|l| l.first).min(), of_this().map(|l| l.last).max()) else {
                 continue;
             };
-            if *reason == LossReason::Purged {
-                // Whoever asked for it was told, and it is in the log that somebody did.
+            if matches!(reason, LossReason::Purged | LossReason::Expired) {
+                // It is what somebody wanted: who emptied the queue was told, and it is in the log; who published
+                // what has expired has said when it would.
                 continue;
             }
             let count = of_this().fold(0_u64, |sum, loss| sum.saturating_add(loss.count));
@@ -125,6 +126,7 @@ fn words(reason: LossReason) -> &'static str {
         LossReason::Unwritable => "the disk does not take them",
         LossReason::Blocked => "nothing took them while the gateway was behind",
         LossReason::Purged => "somebody emptied the queue",
+        LossReason::Expired => "they were not worth delivering any more, as their publisher had said",
         LossReason::Crash => "they were captured, and not yet on disk when the gateway was cut off",
     }
 }

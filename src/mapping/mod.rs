@@ -140,6 +140,7 @@ impl Mapping {
             correlation: None,
             json: publish.payload == Payload::Json,
             times: rendered.times,
+            properties: None,
         })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! `{{` and `}}` stand for a brace, so that a payload template can be JSON.
 
+use wharf_contract::topic;
+
 /// A template that has been checked: every word in it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -61,7 +63,7 @@ impl Template {
                 return Err(TemplateError::new(format!("{bad:?} cannot stand in a topic")));
             }
         }
-        if text.starts_with('$') {
+        if topic::is_system(text) {
             return Err(TemplateError::new("topics that begin with `$` belong to the broker"));
         }
         if text.starts_with('/') || text.ends_with('/') || text.contains("//") {

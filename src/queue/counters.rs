@@ -78,6 +78,8 @@ pub struct Dropped {
     pub purged: u64,
     /// See [`LossReason::Crash`].
     pub crash: u64,
+    /// See [`LossReason::Expired`].
+    pub expired: u64,
 }
 
 impl Dropped {
@@ -103,6 +105,7 @@ impl Dropped {
             LossReason::Blocked => &mut self.blocked,
             LossReason::Purged => &mut self.purged,
             LossReason::Crash => &mut self.crash,
+            LossReason::Expired => &mut self.expired,
         }
     }
 }

@@ -42,16 +42,17 @@ impl Queue {
     }
 
     /// Like [`Queue::append`], but waits no longer than until `patience` has come to its end: then
-    /// the record is numbered, dropped and counted as [`LossReason::Full`].
+    /// the record is numbered, dropped and counted as [`LossReason::Full`]. Returns why it was dropped, if it was.
     ///
     /// # Errors
     /// The queue is closed, and did not take the record.
-    pub async fn offer(&self, body: Bytes, patience: impl Future<Output = ()>) -> Result<(), Closed> {
+    pub async fn offer(&self, body: Bytes, patience: impl Future<Output = ()>) -> Result<Option<LossReason>, Closed> {
+        let is_too_large = body.len() > self.inner.max_body;
         tokio::select! {
             // Looked at first, so that nothing is dropped while there is room.
             biased;
-            outcome = self.append(body) => outcome,
-            () = patience => self.never_take_in(1, LossReason::Full, None),
+            outcome = self.append(body) => outcome.map(|()| is_too_large.then_some(LossReason::TooLarge)),
+            () = patience => self.never_take_in(1, LossReason::Full, None).map(|()| Some(LossReason::Full)),
         }
     }
 

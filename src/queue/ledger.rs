@@ -22,9 +22,13 @@ use super::losses::{LossReason, Losses, MAX_UNTOLD};
 /// The longest a ledger gets on disk, in bytes.
 pub const MAX_ENCODED: usize = FIXED + MAX_UNTOLD * 49 + super::eras::MAX_ERAS * 33 + super::done::MAX_RANGES * 16;
 
-/// Bytes of what is always there: thirteen numbers, the head of the losses, the head of the eras,
+/// Stands in the generation of a ledger that counts what has [expired](LossReason::Expired), too. Those of earlier
+/// versions do not; as long as nothing has expired, they can read ours.
+const COUNTS_EXPIRED: u64 = 1 << 63;
+
+/// Bytes of what is always there: fourteen numbers, the head of the losses, the head of the eras,
 /// the cursor of the set.
-const FIXED: usize = 13 * 8 + 11 + 2 + 8;
+const FIXED: usize = 14 * 8 + 11 + 2 + 8;
 
 /// What became of every number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,10 +107,12 @@ impl Ledger {
     pub fn encode(&mut self, settled: u64, out: &mut Vec<u8>) {
         self.generation += 1;
         self.settled = settled;
-        for number in [self.generation, self.next, self.settled, self.passed_over] {
+        let has_expired = self.dropped.expired > 0;
+        let generation = self.generation | if has_expired { COUNTS_EXPIRED } else { 0 };
+        for number in [generation, self.next, self.settled, self.passed_over] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        for reason in LossReason::ALL {
+        for reason in counted(has_expired) {
             out.extend_from_slice(&self.dropped.of(reason).to_le_bytes());
         }
         self.untold.encode(out);
@@ -123,8 +129,9 @@ impl Ledger {
             Some(u64::from_le_bytes(*number))
         };
         let (generation, next, settled, passed_over) = (number()?, number()?, number()?, number()?);
+        let (has_expired, generation) = (generation & COUNTS_EXPIRED != 0, generation & !COUNTS_EXPIRED);
         let mut dropped = Dropped::default();
-        for reason in LossReason::ALL {
+        for reason in counted(has_expired) {
             *dropped.of_mut(reason) = number()?;
         }
         let (untold, rest) = Losses::decode(rest, MAX_UNTOLD)?;
@@ -139,6 +146,11 @@ impl Ledger {
             && counted <= done.len();
         sound.then_some(Self { generation, next, settled, passed_over, dropped, untold, eras, done })
     }
+}
+
+/// The reasons by which a ledger counts, in order.
+fn counted(has_expired: bool) -> impl Iterator<Item = LossReason> {
+    LossReason::ALL.into_iter().filter(move |reason| has_expired || *reason != LossReason::Expired)
 }
 
 /// What was dropped.
@@ -169,7 +181,7 @@ mod tests {
             ledger.eras.observe(100 * n, 0, BootId([n as u8; 16]), Stamp { wall: n, boot: 0 }, || true);
         }
         for n in 0..MAX_UNTOLD as u64 {
-            ledger.lose(100 * n..100 * n + 1, LossReason::ALL[(n % 8) as usize], (n, n));
+            ledger.lose(100 * n..100 * n + 1, LossReason::ALL[(n % 10) as usize], (n, n));
         }
         ledger
     }
@@ -188,6 +200,25 @@ mod tests {
             (10_000_000, 9_000_000, 1, ledger.dropped)
         );
         assert_eq!(read.captured(), read.acknowledged() + read.queued() + read.dropped.total());
+    }
+
+    #[test]
+    fn a_ledger_without_anything_expired_is_as_it_was_before_that_was_counted() {
+        let mut ledger = Ledger { next: 10, ..Ledger::default() };
+        ledger.lose(0..2, LossReason::Crash, (1, 2));
+        let mut before = Vec::new();
+        ledger.encode(5, &mut before);
+        // Four numbers, nine reasons, the head of the losses.
+        assert_eq!(before.len(), 13 * 8 + 11 + 49 + 2 + 8, "as earlier versions wrote it");
+        assert_eq!(before[..8], 1_u64.to_le_bytes());
+        ledger.lose(2..5, LossReason::Expired, (3, 4));
+        let mut after = Vec::new();
+        ledger.encode(5, &mut after);
+        for (bytes, expired) in [(&before, 0), (&after, 3)] {
+            let read = Ledger::decode(bytes).unwrap();
+            assert_eq!((read.dropped.crash, read.dropped.expired), (2, expired));
+        }
+        assert_eq!(Ledger::decode(&after), Some(ledger));
     }
 
     #[test]

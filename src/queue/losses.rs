@@ -43,11 +43,13 @@ pub enum LossReason {
     Purged,
     /// It was captured, and in memory alone when the process was killed or the power failed.
     Crash,
+    /// It was not worth delivering any more, as whoever published it had said.
+    Expired,
 }
 
 impl LossReason {
     /// All of them, in the order in which the ledger counts them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Full,
         Self::Age,
         Self::Damaged,
@@ -57,6 +59,7 @@ impl LossReason {
         Self::Blocked,
         Self::Purged,
         Self::Crash,
+        Self::Expired,
     ];
 
     /// As it stands in payloads: `full`, `too_large`.
@@ -71,6 +74,7 @@ impl LossReason {
             Self::Blocked => "blocked",
             Self::Purged => "purged",
             Self::Crash => "crash",
+            Self::Expired => "expired",
         }
     }
 }

@@ -63,11 +63,11 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | generation, u64 | higher each time |
+//! | generation, u64 | higher each time; the highest bit says that `expired` is counted |
 //! | next, u64 | the number the next captured message gets |
 //! | settled, u64 | below this, everything was on disk or finished |
 //! | passed over, u64 | finished numbers of which nothing is known: see below |
-//! | dropped, 9 × u64 | how many of the finished numbers were dropped, by reason: full, age, damaged, too large, refused, unwritable, blocked, purged, crash |
+//! | dropped, 9 or 10 × u64 | how many of the finished numbers were dropped, by reason: full, age, damaged, too large, refused, unwritable, blocked, purged, crash, and expired if there are any |
 //! | losses: next id u64, being told u8, count u16, 49 bytes each | not yet told upstream, and whether the first of them is being told and does not change any more: id, first, last, count, from, to (u64 each), reason (u8, place in the list above) |
 //! | eras: count u16, 33 bytes each | which clock stamped the records: first number (u64), boot id (16 bytes), wall clock less time since boot in ms (i64), the clock: 0 not set, 1 a guess, 2 set (u8) |
 //! | finished: cursor u64, then ranges | everything below the cursor, and from start to end (exclusive) of each range above, u64 each, in order |

@@ -18,7 +18,7 @@ pub use error::{Cause, ConnectionError, TAKEN_OVER};
 
 use super::keyring::Keys;
 use crate::config::url::BrokerUrl;
-use crate::message::Message;
+use crate::message::{Message, Properties};
 
 /// The largest packet that is accepted from a broker: commands are small.
 const LARGEST_INCOMING: u32 = 256 * 1024;
@@ -165,6 +165,8 @@ pub struct Incoming {
     pub response_topic: Option<String>,
     /// What the asker wants to see in the answer (MQTT 5).
     pub correlation: Option<Bytes>,
+    /// What else MQTT 5 says of it: what the payload is, and pairs of the sender's own. Nothing of the above.
+    pub properties: Option<Box<Properties>>,
 }
 
 impl Incoming {
@@ -179,6 +181,7 @@ impl Incoming {
             expires_in: None,
             response_topic: None,
             correlation: None,
+            properties: None,
         }
     }
 }

@@ -46,6 +46,7 @@ pub use client::{Cause, Extras, Incoming, Options, Protocol};
 pub use down::Down;
 pub use keyring::{Keyring, Sources};
 pub use news::News;
+pub use received::Received;
 pub use tls::TlsSettings;
 
 use crate::backoff::STEADY;
@@ -138,6 +139,8 @@ pub struct Counters {
     pub bridged: AtomicU64,
     /// Messages that came down and found no room on the way to local clients.
     pub bridged_dropped: AtomicU64,
+    /// Messages that came down and lost the topic they wanted an answer on: no rule takes an answer up to it.
+    pub bridged_unanswerable: AtomicU64,
     /// Messages that were published as replayed.
     pub replayed: AtomicU64,
     /// Publications the broker refused, each try counted.

@@ -9,7 +9,12 @@ pub fn publish_size(message: &Message, extras: &Extras) -> usize {
     let correlation = message.correlation.as_ref().map_or(0, |data| 3 + data.len());
     let expiry = if extras.expires_in.is_some() { 5 } else { 0 };
     let user: usize = extras.user_properties.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
-    let properties = correlation + expiry + user;
+    let said = message.properties.as_deref().map_or(0, |said| {
+        let texts = said.content_type.iter().chain(&said.response_topic).map(|text| 3 + text.len()).sum::<usize>();
+        let user: usize = said.user.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
+        texts + user + if said.is_text.is_some() { 2 } else { 0 }
+    });
+    let properties = correlation + expiry + user + said;
     let body = 2 + message.topic.len() + id + length_of_length(properties) + properties + message.payload.len();
     1 + length_of_length(body) + body
 }
@@ -29,6 +34,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::message::Properties;
 
     /// Lengths counted by hand from the standard: fixed header, topic, packet id, properties.
     #[test]
@@ -51,5 +57,15 @@ mod tests {
         let extras = Extras { expires_in: Some(Duration::from_millis(1500)), user_properties: &[("replay", "1")] };
         assert_eq!(extras.expiry_seconds(), Some(2));
         assert_eq!(publish_size(&message, &extras), bare + (1 + 4) + (1 + 2 + 6 + 2 + 1));
+        let said = Properties {
+            is_text: Some(true),
+            content_type: Some("text".into()),
+            response_topic: Some("b".into()),
+            user: vec![("k".into(), "value".into())],
+            ..Properties::default()
+        };
+        let message = Message { properties: said.boxed(), ..message };
+        let said = 2 + (1 + 2 + 4) + (1 + 2 + 1) + (1 + 2 + 1 + 2 + 5);
+        assert_eq!(publish_size(&message, &Extras::default()), bare + said);
     }
 }

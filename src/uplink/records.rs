@@ -211,6 +211,15 @@ impl<'u> Records<'u> {
                 return Ok(());
             }
         };
+        let age = self.age(captured_at, correction);
+        let worth = message.properties.as_ref().and_then(|said| said.expires_in).map(|time| time.saturating_sub(age));
+        if worth == Some(Duration::ZERO) {
+            flow.trying = flow.trying.filter(|trying| *trying != seq);
+            self.gone(seq, now);
+            debug!(uplink = %self.uplink.name, %seq, topic = message.topic, "message has expired; dropped");
+            self.uplink.queue.discard(seq, captured_at, LossReason::Expired);
+            return Ok(());
+        }
         if !self.poison.is_quiet() {
             under_way.topic = self.topics.hash_one(&message.topic);
             if flow.trying == Some(seq) {
@@ -230,8 +239,8 @@ impl<'u> Records<'u> {
         flow.adapt(&mut message);
         let taken = (replayed && !message.json).then(|| epoch_ms(captured_at).to_string());
         let (properties, said) = self.properties(replayed, clock, taken.as_deref());
-        let extras =
-            Extras { expires_in: self.expires_in(captured_at, correction), user_properties: &properties[..said] };
+        let expires_in = self.expires_in(age).into_iter().chain(worth).min();
+        let extras = Extras { expires_in, user_properties: &properties[..said] };
         if let Some((size, most)) = flow.too_large(&message, &extras) {
             let why = format!("larger than the broker takes ({}: {size} of at most {most} bytes)", message.topic);
             self.gone(seq, now);
@@ -380,14 +389,16 @@ impl<'u> Records<'u> {
         (all, count)
     }
 
-    /// How long a message is still worth delivering; of what was captured at an unknown time, the
-    /// whole of it.
-    fn expires_in(&self, captured_at: SystemTime, correction: Correction) -> Option<Duration> {
-        let max_age = self.uplink.delivery.max_age?;
+    /// How long ago a message was captured; of what was captured at an unknown time, nothing.
+    fn age(&self, captured_at: SystemTime, correction: Correction) -> Duration {
         let clock = &self.uplink.delivery.clock;
         let is_known = correction != Correction::Unknown && clock.is_set();
-        let age = if is_known { clock.now().duration_since(captured_at).unwrap_or_default() } else { Duration::ZERO };
-        Some(max_age.saturating_sub(age).max(Duration::from_secs(1)))
+        if is_known { clock.now().duration_since(captured_at).unwrap_or_default() } else { Duration::ZERO }
+    }
+
+    /// How long a message of that age is still worth delivering, as far as the queue goes.
+    fn expires_in(&self, age: Duration) -> Option<Duration> {
+        self.uplink.delivery.max_age.map(|max_age| max_age.saturating_sub(age).max(Duration::from_secs(1)))
     }
 }
 

@@ -339,7 +339,7 @@ impl<'u> Session<'u> {
     }
 
     async fn receive(&mut self, incoming: Incoming) {
-        if self.received.again(&incoming, Instant::now()) {
+        if self.received.again("", &incoming, Instant::now()) {
             count(&self.counters.duplicates);
             debug!(uplink = %self.uplink.name, topic = incoming.topic, "delivered twice; taken once");
             return;

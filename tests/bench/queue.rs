@@ -7,17 +7,14 @@
 //! counts: a tmpfs measures the processor alone.
 
 mod measure;
-#[expect(dead_code, clippy::unwrap_used, reason = "it is made for tests, which use more of it")]
-#[path = "../disk/volume.rs"]
-mod volume;
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use measure::{Cost, Outcome, Start, peak_memory, print, yardstick};
-use volume::Volume;
 use wharf::queue::{Counters, Queue, Seq, Settings};
+use wharf_test_support::volume::Volume;
 
 const MESSAGE: usize = 150;
 const READ_RECORDS: usize = 256;

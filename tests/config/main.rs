@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers below are part of the tests")]
 
 mod agreement;
+mod broker;
 #[cfg(feature = "ble")]
 mod descriptions;
 mod examples;

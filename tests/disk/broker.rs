@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::PATIENCE;
 use crate::keeper::{BACKLOG, Keeper, open, small, step, steps};
-use crate::volume::Volume;
-use crate::{PATIENCE, skipped};
 use wharf::broker::store::Store;
+use wharf_test_support::volume::{Volume, skipped};
 
 const KILLS: usize = 15;
 const POWER_CUTS: usize = 20;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 use wharf::queue::{Counters, LossReason, Queue, Settings, WhenFull};
+use wharf_test_support::volume::{Volume, skipped};
 
+use crate::PATIENCE;
 use crate::numbered::{append, assert_balanced, small, take, waiting};
-use crate::volume::Volume;
-use crate::{PATIENCE, skipped};
 
 const MEGABYTES: u64 = 32;
 /// What somebody else keeps on the disk, and removes in the end, in bytes.

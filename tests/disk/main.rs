@@ -12,17 +12,9 @@ mod keeper;
 mod many;
 mod numbered;
 mod power_cut;
-mod volume;
 mod writer;
 
-use std::io::Write;
 use std::time::Duration;
 
 /// How long something may take that is expected to happen: generous, because machines are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Says why a test does nothing here, past the test runner's capture: nobody should take it for
-/// having passed.
-fn skipped(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-}

@@ -8,10 +8,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use wharf::broker::store::{Change, Origin, Publication, Qos, Saved, SessionFacts, Stage, Store, Waiting};
+use wharf_test_support::volume::{Volume, skipped};
 
+use crate::PATIENCE;
 use crate::keeper;
-use crate::volume::Volume;
-use crate::{PATIENCE, skipped};
 
 const DIR: &str = "WHARF_TEST_MANY";
 const CLIENTS: u64 = 10;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use wharf::queue::Queue;
+use wharf_test_support::volume::{Volume, skipped};
 
-use crate::volume::Volume;
+use crate::numbered;
 use crate::writer::{Said, Writer};
-use crate::{numbered, skipped};
 
 const ROUNDS: usize = 30;
 const MEGABYTES: u64 = 96;

@@ -4,6 +4,7 @@
 //! a reading cannot hold, and what was read and is spelt again is read as the same.
 
 use wharf_contract::Value;
+use wharf_contract::meaning::{Scaling, Words};
 use wharf_lines::form::csv::Csv;
 use wharf_lines::form::nmea::Checksum;
 use wharf_lines::form::pairs::Pairs;
@@ -99,9 +100,8 @@ fn sound(value: &Value) {
 }
 
 fn meaning(kind: ValueType, scale: Option<f64>, comma: bool) -> Meaning {
-    let precision = scale.map(|_| 9);
-    let (min, max, offset) = (None, None, scale.map(|_| 1.5));
-    Meaning { kind, scale, offset, precision, min, max, invalid: Vec::new(), names: Vec::new(), unit: None, comma }
+    let number = Scaling { scale, offset: scale.map(|_| 1.5), precision: scale.map(|_| 9), ..Scaling::default() };
+    Meaning { kind, number, words: Words::default(), unit: None, comma }
 }
 
 fn cut_of(cut: u8, spec: &[u8]) -> Cut {

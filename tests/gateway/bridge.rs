@@ -1,6 +1,8 @@
 //! Topics that pass between clients of the local broker and a broker upstream.
 
 use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
 
 use crate::lab::broker::Mosquitto;
 use crate::lab::client::{Client, Heard};
@@ -110,4 +112,94 @@ fn commands_from_local_clients_are_for_this_gateway_and_go_nowhere_else() {
     local.publish("shelly/1", "on");
     upstream.wait_on("all/shelly/1");
     assert!(upstream.heard().iter().all(|heard| !heard.topic.starts_with("all/gw1")), "{:?}", upstream.heard());
+}
+
+/// Publishes with QoS 1 and MQTT 5, to be retained, with these properties: `content-type text/plain`.
+fn publish(port: u16, topic: &str, payload: &str, properties: &[String]) {
+    let port = port.to_string();
+    let mut args = vec!["-V", "5", "-p", &port, "-q", "1", "-r", "-t", topic, "-m", payload];
+    args.extend(properties.iter().flat_map(|property| ["-D", "publish"].into_iter().chain(property.split(' '))));
+    assert!(Command::new("mosquitto_pub").args(args).status().unwrap().success());
+}
+
+/// What is retained there, and what MQTT 5 says of it: topic, payload, content type, whether it is text, response topic,
+/// correlation data, user properties, and for how many seconds it is worth delivering.
+fn kept(port: u16, topic: &str) -> Vec<String> {
+    let port = port.to_string();
+    let format = "%t|%p|%C|%F|%R|%D|%P|%E";
+    let args = ["-V", "5", "-p", &port, "-t", topic, "-C", "1", "-W", "2", "-F", format];
+    let output = Command::new("mosquitto_sub").args(args).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().split('|').map(str::to_owned).collect()
+}
+
+#[test]
+fn what_mqtt_5_says_of_a_message_crosses_with_it_over_an_outage_and_what_has_expired_does_not() {
+    let mut broker = Mosquitto::start();
+    let (upstream_port, local_port) = (broker.port, free_port());
+    let rules = "  up:\n    - { topic: \"tele/{plug}/#\", to: \"site/{plug}/tele/#\" }\n  down:\n    - { topic: \"site/{plug}/cmnd/#\", to: \"cmnd/{plug}/#\" }\n";
+    let site = site("gw1", upstream_port, local_port, "5", rules);
+    let gateway = site.run();
+    let upstream = Client::subscribe(upstream_port, &["#"]);
+    ready(&gateway, &upstream, "gw1");
+    let local = Client::subscribe(local_port, &["cmnd/#", "$SYS/broker/store/#"]);
+    for name in ["commits", "bytes/waiting", "behind"] {
+        local.wait_on(&format!("$SYS/broker/store/{name}"));
+    }
+    assert_eq!(local.wait_on("$SYS/broker/store/error").payload, "none");
+
+    let asking = |wanted: &str| {
+        let said = [
+            "content-type text/plain",
+            "payload-format-indicator 1",
+            "correlation-data 7",
+            "user-property who plug",
+            "user-property who 1",
+            "message-expiry-interval 3600",
+        ];
+        said.into_iter().map(str::to_owned).chain([format!("response-topic {wanted}")]).collect::<Vec<_>>()
+    };
+    publish(upstream_port, "site/p1/cmnd/ask", "?", &asking("site/p1/tele/RESULT"));
+    local.wait_on("cmnd/p1/ask");
+    let heard = kept(local_port, "cmnd/p1/ask");
+    assert_eq!(heard[..7], ["cmnd/p1/ask", "?", "text/plain", "1", "tele/p1/RESULT", "7", "who:plug who:1"]);
+    assert!(heard[7].parse::<u32>().is_ok_and(|left| left > 3000 && left <= 3600), "{heard:?}");
+
+    drop(upstream);
+    broker.terminate();
+    gateway.wait_log("uplink down");
+    publish(local_port, "tele/p1/asks", "1", &asking("cmnd/p1/reply"));
+    publish(local_port, "tele/p1/lost", "2", &asking("elsewhere/reply"));
+    publish(local_port, "tele/p1/gone", "3", &["message-expiry-interval 1".to_owned()]);
+    std::thread::sleep(Duration::from_millis(1500));
+    broker.restart();
+    let status = wait_for("everything to have gone up or expired", PATIENCE, || {
+        let status = site.wharf(&["status"], &["--json"]).json();
+        let uplink = &status["uplinks"][0];
+        (uplink["state"] == "up" && uplink["queue"]["waiting"] == 0).then_some(status)
+    });
+    let heard = kept(upstream_port, "site/p1/tele/asks");
+    assert_eq!(heard[..5], ["site/p1/tele/asks", "1", "text/plain", "1", "site/p1/cmnd/reply"]);
+    assert!(heard[6].starts_with("who:plug who:1"), "{heard:?}");
+    assert_eq!(heard[5], "7");
+    assert!(heard[7].parse::<u32>().is_ok_and(|left| left > 3000 && left < 3600), "{heard:?}");
+    assert_eq!(kept(upstream_port, "site/p1/tele/lost")[..5], ["site/p1/tele/lost", "2", "text/plain", "1", ""]);
+    assert_eq!(kept(upstream_port, "site/p1/tele/gone"), [""]);
+
+    let (queue, bridge) = (&status["uplinks"][0]["queue"], &status["bridge"]);
+    assert_eq!(queue["dropped"]["expired"], 1, "{queue}");
+    let number = |key: &str| queue[key].as_u64().unwrap();
+    let dropped: u64 = queue["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(number("captured"), number("acknowledged") + number("waiting") + dropped, "{queue}");
+    assert_eq!((&bridge["up"][0]["passed"], &bridge["unanswerable"]), (&3.into(), &1.into()), "{bridge}");
+    assert_eq!((&bridge["down"][0]["passed"], &bridge["down"][0]["unanswerable"]), (&1.into(), &0.into()), "{bridge}");
+    let said = site.wharf(&["status"], &[]).out;
+    let listener = format!("local broker on mqtt://127.0.0.1:{local_port}");
+    for words in [&listener[..], "kept over a restart: ", "BRIDGE", "1 (1 expired)", "1 passed without the topic"] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let metrics = site.wharf(&["status"], &["--metrics"]).out;
+    for line in ["wharf_bridge_up_total{uplink=\"central\"} 3", "wharf_broker_store_behind 0"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    assert_eq!(site.wharf(&["queue", "audit"], &[]).code, 0);
 }

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::lab::gateway::Site;
+use crate::lab::raw::{Raw, connect_v3, packet, string};
 use crate::lab::{PATIENCE, free_port, wait_for};
 
 /// Longer than a commit takes to come.
@@ -26,6 +27,30 @@ fn hear(port: &str, client: Option<&str>, topic: &str, count: &str, seconds: &st
     args.extend(client.into_iter().flat_map(|client| ["-c", "-i", client]));
     let output = Command::new("mosquitto_sub").args(args).stderr(Stdio::null()).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn wills_of_those_who_were_there_when_the_gateway_was_stopped_are_retained_as_with_mosquitto() {
+    let port = free_port();
+    let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{port}] }}\n"));
+    let gateway = site.run();
+    gateway.wait_log("local broker listening");
+    let clients = [("passing", 2), ("lasting", 0)].map(|(id, clean)| {
+        let (mut raw, topic) = (Raw::new(port), format!("there/{id}"));
+        // A will of QoS 1 that is to be retained.
+        let payload = [string(id), string(&topic), string("0")].concat();
+        raw.say(&packet(0x10, &connect_v3(4, clean | 0x2c, 60, &payload)));
+        raw.hears(0x20, &[0, 0]);
+        raw.say(&packet(0x31, &[&string(&topic)[..], b"1"].concat()));
+        raw.hears_nothing();
+        raw
+    });
+    let (ended, _) = gateway.terminate();
+    assert!(ended.success(), "{ended}");
+    drop(clients);
+    let gateway = site.run();
+    gateway.wait_log("local broker listening");
+    assert_eq!(hear(&port.to_string(), None, "there/#", "2", "3"), ["0", "0"]);
 }
 
 #[test]

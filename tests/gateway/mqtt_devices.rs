@@ -1,6 +1,8 @@
 //! Devices that speak MQTT: their readings arrive upstream, they obey and confirm, and whoever is gone is
 //! told to be.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::lab::broker::Mosquitto;
@@ -8,7 +10,10 @@ use crate::lab::ca::Ca;
 use crate::lab::client::{Client, Heard};
 use crate::lab::free_port;
 use crate::lab::gateway::Site;
+use crate::lab::sensor::{ACCEPTED, Sensor, free_field};
 use crate::lab::tasmota::Tasmota;
+use crate::passwd::passwd;
+use crate::users::reload;
 
 fn is_link(heard: &Heard, state: &str) -> bool {
     heard.topic == "gw1-sys/link/wifi" && heard.json()["state"] == state
@@ -76,6 +81,9 @@ mqtt:
     let plug = Tasmota::plug(own, "tasmota_4F2A");
     upstream.wait("the plug to be back", |heard| is_device(heard, "plug", "online"));
     assert!(plug.obeyed().is_empty(), "nothing was kept for it: {:?}", plug.obeyed());
+    // It tells by itself only what changes, so it is asked.
+    let told = upstream.wait_on("gw1-out/plug/switch").json();
+    assert_eq!((&told["value"], &told["quality"]), (&json!(false), &json!("good")), "{told}");
 
     let status = site.wharf(&["status"], &["--json"]).json();
     assert!(status["links"][0]["counts"]["messages"].as_u64().unwrap() > 5, "{status}");
@@ -182,4 +190,83 @@ fn a_broker_behind_tls_lets_in_who_has_a_certificate_and_is_known_by_its_own() {
         heard.topic == "gw1-sys/link/wrong" && heard.json()["state"] == "offline"
     });
     assert!(wrong.payload.contains("TLS"), "{}", wrong.payload);
+}
+
+#[test]
+fn behind_users_and_tls_the_link_hears_its_devices_without_a_login_of_its_own_and_stays_through_a_reload() {
+    let broker = Mosquitto::start();
+    let upstream = Client::subscribe(broker.port, &["#"]);
+    let own = free_port();
+    let file = |publish: &str| {
+        format!(
+            "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+broker:
+  listen: [{{ address: 127.0.0.1:{own}, tls: {{ cert: gw1.pem, key: gw1.key }} }}]
+  passwords: broker.passwd
+  users: {{ boiler: {{ publish: [{publish}] }} }}
+mqtt:
+  wifi:
+    devices:
+      boiler: {{ topic: boiler, points: {{ t: {{ path: t, write: {{ topic: boiler/set }} }} }} }}
+",
+            broker.port
+        )
+    };
+    let site = Site::new(&file("boiler"));
+    let (ca, folder) = (Ca::new("Plant"), site.path().display().to_string());
+    ca.write(&site.path().join("ca.pem"));
+    ca.issue("gw1", site.path());
+    let answer = passwd(&["--file", &format!("{folder}/broker.passwd"), "boiler"], "hot");
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let gateway = site.run();
+    upstream.wait("the link to be up", |heard| is_link(heard, "online"));
+    let says = |payload: &str| {
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-h", "localhost", "-p", &own.to_string(), "--cafile", &format!("{folder}/ca.pem"), "-q", "1"]);
+        command.args(["--insecure", "-u", "boiler", "-P", "hot", "-t", "boiler", "-m", payload]);
+        assert!(command.status().unwrap().success());
+    };
+    says(r#"{"t":1}"#);
+    upstream.wait("the reading", |heard| heard.topic == "gw1-out/boiler/t" && heard.json()["value"] == 1);
+    std::fs::write(site.file(), file("boiler, other")).unwrap();
+    assert_eq!(reload(&gateway, &site)["ok"], true);
+    says(r#"{"t":2}"#);
+    upstream.wait("the reading", |heard| heard.topic == "gw1-out/boiler/t" && heard.json()["value"] == 2);
+    upstream.publish("gw1-in/boiler/t", "3");
+    assert_eq!(upstream.wait_on("gw1-sys/answer/boiler/t").json()["ok"], json!(true));
+    assert!(!upstream.heard().iter().any(|heard| is_link(heard, "offline")), "{:?}", upstream.heard());
+    let (status, _) = gateway.terminate();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn without_any_listener_what_a_sensor_says_over_mqtt_sn_is_a_reading_and_it_obeys() {
+    let broker = Mosquitto::start();
+    let upstream = Client::subscribe(broker.port, &["#"]);
+    let field = free_field();
+    let site = Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+broker: {{ listen: [] }}
+mqttsn: {{ meadow: {{ udp: \"{field}\", predefined: {{ 1: meadow/soil, 2: meadow/soil/set }} }} }}
+mqtt: {{ wifi: {{ devices: {{ soil: {{ points: {{ wet: {{ topic: meadow/soil, write: {{ topic: meadow/soil/set }} }} }} }} }} }} }}
+",
+        broker.port
+    ));
+    let gateway = site.run();
+    upstream.wait("the link to be up", |heard| is_link(heard, "online"));
+    upstream.wait("the field to be there", |heard| {
+        heard.topic == "gw1-sys/link/meadow" && heard.json()["state"] == "online"
+    });
+    let sensor = Sensor::connected(field, "s1");
+    assert_eq!(sensor.subscribe(2), ACCEPTED);
+    sensor.publish(1, "41.5");
+    assert_eq!(upstream.wait_on("gw1-out/soil/wet").json()["value"], json!(41.5));
+    upstream.publish("gw1-in/soil/wet", "7");
+    assert_eq!(sensor.delivered(), "7");
+    let log = gateway.log();
+    assert!(!log.contains("local broker listening"), "{log}");
+    let (status, _) = gateway.terminate();
+    assert!(status.success(), "{status}");
 }

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use crate::lab::broker::Mosquitto;
+use crate::lab::ca::Ca;
 use crate::lab::client::Client;
 use crate::lab::gateway::Site;
 use crate::lab::line::Line;
+use crate::lab::sensor::{ACCEPTED, Sensor, free_field};
 use crate::lab::{accept, free_port};
 
 const POSITION: &str = "2;1;1;0;49;55.722526,13.017972,18";
@@ -206,22 +208,67 @@ fn a_broker_that_goes_and_comes_back_is_found_again_and_the_loss_is_told() {
 }
 
 #[test]
-fn a_node_on_the_embedded_broker_is_read_and_written_to() {
+fn a_node_on_the_gateways_own_broker_is_read_and_written_to() {
     let local = free_port();
-    let site = Site::new(&format!(
-        "gateway: gw1\nbroker: {{ listen: [\"127.0.0.1:{local}\"] }}\nmysensors:\n  garden:\n    \
-         mqtt: {{ prefix: mygateway1, broker: 127.0.0.1:{local} }}\n    devices:\n      soil:\n        node: 2\n        \
-         points:\n          valve: {{ child: 3, type: status, write: {{ }} }}\n"
-    ));
+    let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [\"127.0.0.1:{local}\"] }}\n{}", own_broker("")));
     let gateway = site.run();
     gateway.wait_log("local broker listening");
     let node = Client::subscribe(local, &["mygateway1-in/#", "gw1-out/#", "gw1-sys/answer/#"]);
-    node.wait_on("mygateway1-in/0/255/3/0/2");
     node.publish("mygateway1-out/2/1/1/0/49", "55.722526,13.017972,18");
     position_arrives(&node);
     node.publish("gw1-in/soil/valve", "true");
     assert_eq!(node.wait_on("mygateway1-in/2/3/1/0/2").payload, "1");
     assert_eq!(node.wait_on("gw1-sys/answer/soil/valve").json()["ok"], true);
+}
+
+/// A network at the gateway's own broker.
+fn own_broker(more: &str) -> String {
+    format!(
+        "mysensors:\n  garden:\n    mqtt: {{ prefix: mygateway1 }}\n    devices:\n      soil:\n        node: 2\n        \
+         points:\n          valve: {{ child: 3, type: status, write: {{ }} }}\n{more}"
+    )
+}
+
+/// Has the node speak over MQTT-SN: its user needs no password, and the broker no listener for it.
+fn node_over_mqtt_sn(broker_settings: &str, more: &str) {
+    let broker = Mosquitto::start();
+    let upstream = Client::subscribe(broker.port, &["#"]);
+    let field = free_field();
+    let mqttsn = format!(
+        "mqttsn:\n  meadow: {{ udp: \"{field}\", {more}predefined: {{ 1: mygateway1-out/2/1/1/0/49, 2: mygateway1-in/2/3/1/0/2 }} }}\n"
+    );
+    let site = Site::new(&format!(
+        "gateway: gw1\nuplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}\nbroker:\n{broker_settings}{}",
+        broker.port,
+        own_broker(&mqttsn)
+    ));
+    Ca::new("Plant").issue("gw1", site.path());
+    let gateway = site.run();
+    is_up(&upstream);
+    upstream.wait("the field", |heard| heard.topic == "gw1-sys/link/meadow" && heard.payload.contains("online"));
+    let node = Sensor::connected(field, "n2");
+    assert_eq!(node.subscribe(2), ACCEPTED);
+    node.publish(1, "55.722526,13.017972,18");
+    position_arrives(&upstream);
+    upstream.publish("gw1-in/soil/valve", "true");
+    assert_eq!(node.delivered(), "1");
+    let (status, _) = gateway.terminate();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_network_is_heard_at_a_broker_that_nobody_can_attach_to() {
+    node_over_mqtt_sn("  listen: []\n", "");
+}
+
+#[test]
+fn a_network_is_heard_at_a_broker_with_users_and_tls_without_a_login_of_its_own() {
+    let settings = format!(
+        "  listen: [{{ address: 127.0.0.1:{}, tls: {{ cert: gw1.pem, key: gw1.key }} }}]\n  \
+         users: {{ node: {{ client_ids: [n2], publish: [\"mygateway1-out/2/#\"], subscribe: [\"mygateway1-in/2/#\"] }} }}\n",
+        free_port()
+    );
+    node_over_mqtt_sn(&settings, "username: node, ");
 }
 
 #[test]

@@ -8,7 +8,6 @@
 //! do), are full after eight seconds and written over for thirty: almost four times. With
 //! `when_full: block` it takes some seconds more until what waits in memory is full, too.
 
-use std::collections::HashMap;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -17,7 +16,8 @@ use crate::lab::broker::Mosquitto;
 use crate::lab::client::Client;
 use crate::lab::forwarder::Forwarder;
 use crate::lab::gateway::{Gateway, Site};
-use crate::lab::meter::{Asked, Meter};
+use crate::lab::meter::Meter;
+use crate::lab::rhythm::no_later;
 use crate::lab::{PATIENCE, wait_for};
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -25,12 +25,6 @@ const UNITS: u8 = 5;
 const POINTS: usize = 20;
 const BEFORE: Duration = Duration::from_secs(15);
 const OUTAGE: Duration = Duration::from_secs(40);
-
-/// How much later than before a poll may be, at the 99th percentile. On an idle machine both are
-/// within a few milliseconds, and noise of other tests on the same machine is some tens. A poll
-/// that had to wait for the queue would be late by what a driver waits for each of its twenty
-/// values, or by the rest of the outage.
-const ALLOWANCE: Duration = Duration::from_millis(250);
 
 #[test]
 fn polls_are_no_later_while_a_full_queue_evicts_its_oldest_messages() {
@@ -116,7 +110,7 @@ mapping:
         println!("full {:?} after the broker had gone", full - gone);
         let back = gone + OUTAGE;
         sleep(back.saturating_duration_since(full));
-        no_later(&self.meter.asked(), (began, gone), (full, back));
+        no_later(&self.meter.asked(), (began, gone), (full, back), (UNITS, EVERY));
         // Thousands of messages were lost, over and over: that is a first line and a summary or two,
         // of the queue and of the port.
         let log = self.gateway.log();
@@ -137,50 +131,5 @@ mapping:
             let told = self.upstream.on("gw1-sys/loss");
             told.iter().any(|heard| heard.json()["reason"] == reason).then_some(())
         });
-    }
-}
-
-/// Holds the polls of one stretch of time against those of another.
-fn no_later(asked: &[Asked], before: (Instant, Instant), during: (Instant, Instant)) {
-    let (before, during) = (Rhythm::of(asked, before), Rhythm::of(asked, during));
-    println!("before: {before:?}\nduring: {during:?}");
-    for rhythm in [&before, &during] {
-        assert!(rhythm.share_of_ideal > 0.9, "{rhythm:?}");
-        assert!(rhythm.median_gap > EVERY * 8 / 10 && rhythm.median_gap < EVERY * 12 / 10, "{rhythm:?}");
-    }
-    assert!(during.late_p99 <= before.late_p99 + ALLOWANCE, "before {before:?}, during {during:?}");
-}
-
-/// How polls followed each other, each unit by itself.
-#[derive(Debug)]
-#[expect(dead_code, reason = "read in the words of a failure")]
-struct Rhythm {
-    polls: usize,
-    share_of_ideal: f64,
-    median_gap: Duration,
-    /// How much longer than it should be a gap was.
-    late_p99: Duration,
-    late_most: Duration,
-}
-
-impl Rhythm {
-    fn of(asked: &[Asked], (from, to): (Instant, Instant)) -> Self {
-        let mut units: HashMap<u8, Vec<Instant>> = HashMap::new();
-        for asked in asked.iter().filter(|asked| from <= asked.at && asked.at < to) {
-            units.entry(asked.unit).or_default().push(asked.at);
-        }
-        assert_eq!(units.len(), usize::from(UNITS));
-        let polls = units.values().map(Vec::len).sum();
-        let mut gaps: Vec<Duration> =
-            units.values().flat_map(|polls| polls.windows(2).map(|pair| pair[1] - pair[0])).collect();
-        gaps.sort_unstable();
-        let late = |place: usize| gaps[place].saturating_sub(EVERY);
-        Self {
-            polls,
-            share_of_ideal: polls as f64 / f64::from(UNITS) / ((to - from).as_secs_f64() / EVERY.as_secs_f64()),
-            median_gap: gaps[gaps.len() / 2],
-            late_p99: late(gaps.len() * 99 / 100),
-            late_most: late(gaps.len() - 1),
-        }
     }
 }

@@ -131,8 +131,7 @@ fn an_address_that_is_taken_is_named() {
     let site = Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{}] }}\n", broker.port));
     let mut gateway = site.run();
     assert_eq!(gateway.wait().code(), Some(1));
-    let said = gateway.log();
-    assert!(said.contains(&format!("cannot listen on 127.0.0.1:{}", broker.port)), "{said}");
+    gateway.wait_log(&format!("cannot listen on 127.0.0.1:{}", broker.port));
 }
 
 #[test]

@@ -178,6 +178,33 @@ fn without_a_gateway_status_says_so_and_fails() {
 }
 
 #[test]
+fn a_site_file_that_is_no_good_any_more_is_told_and_keeps_nobody_from_asking_the_gateway_that_runs() {
+    let port = free_port();
+    let site = Site::new(&format!("gateway: gw1\nstate_dir: ./elsewhere\nbroker: {{ listen: [127.0.0.1:{port}] }}\n"));
+    let gateway = site.run();
+    gateway.wait_log("wharf starts");
+    status(&site, |status| status["gateway"] == "gw1");
+    let good = fs::read_to_string(site.file()).unwrap();
+    fs::write(site.file(), format!("{good}modbuss: {{}}\n")).unwrap();
+    let answer = site.wharf(&["status"], &[]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(answer.out.starts_with("gateway gw1, wharf"), "{answer:?}");
+    assert!(answer.err.contains("modbuss") && answer.err.contains("this site file cannot be used"), "{answer:?}");
+    assert_eq!(site.wharf(&["status"], &["--json"]).json()["gateway"], "gw1");
+
+    // What is no YAML does not say where the state is either.
+    fs::write(site.file(), "gateway: [\n").unwrap();
+    let answer = site.wharf(&["status"], &[]);
+    assert_eq!((answer.code, answer.out.as_str()), (78, ""), "{answer:?}");
+    assert!(answer.err.contains("no gateway is running with the state in"), "{answer:?}");
+    let state_dir = site.path().join("elsewhere");
+    let answer = site.wharf(&["status"], &["--state-dir", state_dir.to_str().unwrap()]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    fs::remove_file(site.file()).unwrap();
+    assert_eq!(site.wharf(&["status"], &[]).code, 78);
+}
+
+#[test]
 fn the_control_socket_is_for_its_owner_and_comes_and_goes_with_the_gateway() {
     let site = lonely();
     let socket = site.path().join("wharf-state/control.sock");

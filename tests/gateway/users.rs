@@ -108,7 +108,7 @@ broker:
 
 /// Has the site file read anew, and waits until the status says what became of it. Asks by another file that has its state in the same
 /// place, because the site file itself may be wrong.
-fn reload(gateway: &Gateway, site: &Site) -> serde_json::Value {
+pub fn reload(gateway: &Gateway, site: &Site) -> serde_json::Value {
     let other = site.path().join("other.yaml");
     fs::write(&other, "gateway: gw1\n").unwrap();
     let last = || wharf(&["status", other.to_str().unwrap(), "--json"]).json()["reload"].clone();

@@ -17,7 +17,7 @@ from importlib.metadata import version
 for path in sys.argv[1:]:
     for line in [] if path == "-r" else open(path):
         name, _, wanted = line.partition("#")[0].strip().partition("==")
-        assert not name or version(name) == wanted
+        assert not name or name.startswith("-") or version(name) == wanted
 END
 }
 if ! has_all "$@"; then

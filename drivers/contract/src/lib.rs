@@ -15,12 +15,17 @@
 //! - [`plan`]: what a driver means to do on its link.
 //! - [`rule`]: what may be written to a point.
 //! - [`relay`]: messages in MySensors classic form that no point is for, and devices that sleep.
+//! - [`dial`]: how a link reaches the broker inside the gateway.
 //! - [`port`]: the channel pair between the two sides, and what happens when it is full.
+//! - [`meaning`]: what the numbers and words of a device mean.
+//! - [`topic`]: MQTT topics and filters, for all who deal with them.
 //! - [`settings`]: how a driver declares its part of the site file, once, for decoder and schema.
 //! - [`small_file`]: what a driver keeps over a restart.
 
 pub mod catalogue;
 pub mod command;
+pub mod dial;
+pub mod meaning;
 pub mod plan;
 pub mod port;
 pub mod presence;
@@ -29,10 +34,12 @@ pub mod relay;
 pub mod rule;
 pub mod settings;
 pub mod small_file;
+pub mod topic;
 
 pub use async_trait::async_trait;
 pub use catalogue::PointInfo;
 pub use command::{Action, Answer, Command, CommandError, Done};
+pub use dial::Dial;
 pub use plan::{DevicePlan, LinkPlan, RequestPlan};
 pub use port::{Counts, Event, Health, LateNews, LinkEvent, Overrun, Overruns, Port, PortEnd};
 pub use presence::Presence;

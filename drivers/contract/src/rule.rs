@@ -76,6 +76,29 @@ impl WriteRule {
         }
     }
 
+    /// What to send for a value, and the value as the device will understand it: `spell` says what is sent, `read` what
+    /// the device makes of that.
+    ///
+    /// # Errors
+    /// The value must not be written, or cannot be: in words.
+    pub fn prepare<S: fmt::Display>(
+        &self,
+        value: &Value,
+        spell: impl FnOnce(&Value) -> Result<S, String>,
+        read: impl FnOnce(&S) -> Result<Value, String>,
+    ) -> Result<(S, Value), String> {
+        if let Some(reason) = self.refuse(value) {
+            return Err(reason);
+        }
+        let spelt = spell(value)?;
+        let understood = read(&spelt).unwrap_or_else(|_| value.clone());
+        // What is sent may be rounded. It is still within the limits, or not sent at all.
+        if let Some(reason) = self.refuse(&understood) {
+            return Err(format!("sent as {spelt}, {reason}"));
+        }
+        Ok((spelt, understood))
+    }
+
     fn between_steps(&self, number: f64) -> Option<String> {
         let step = self.step.filter(|step| *step > 0.0)?;
         let base = self.min.unwrap_or_default();
@@ -168,5 +191,20 @@ mod tests {
         assert_eq!(refusal(&words, Value::Text("eco".into())), None);
         assert_eq!(refusal(&words, Value::Bool(true)), None);
         assert!(refusal(&words, Value::Int(1)).is_some());
+    }
+
+    #[test]
+    fn what_rounding_would_bring_beyond_the_limits_is_not_sent() {
+        let rule = WriteRule { max: Some(2.4), ..WriteRule::default() };
+        // A device that counts in halves.
+        let prepare = |value: f64| {
+            let spell = |value: &Value| Ok(format!("{:.0}", value.as_f64().unwrap_or_default() * 2.0));
+            let read =
+                |text: &String| text.parse().map(|number: f64| Value::Float(number / 2.0)).map_err(|_| "?".into());
+            rule.prepare(&Value::Float(value), spell, read)
+        };
+        assert_eq!(prepare(1.9), Ok(("4".into(), Value::Float(2.0))));
+        assert_eq!(prepare(2.4), Err("sent as 5, 2.5 is above the maximum 2.4".into()));
+        assert_eq!(prepare(2.5), Err("2.5 is above the maximum 2.4".into()));
     }
 }

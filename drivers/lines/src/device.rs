@@ -92,18 +92,11 @@ impl Write {
     /// # Errors
     /// The value must not be written, or cannot be: in words.
     pub fn prepare(&self, meaning: &Meaning, value: &Value) -> Result<(Vec<u8>, Value), String> {
-        if let Some(reason) = self.rule.refuse(value) {
-            return Err(reason);
-        }
         if !self.send.has_value() {
-            return Ok((self.send.render("")?, value.clone()));
+            return self.rule.refuse(value).map_or_else(|| Ok((self.send.render("")?, value.clone())), Err);
         }
-        let text = meaning.spell(value, self.send.spelling())?;
-        let understood = meaning.read(&text).unwrap_or_else(|_| value.clone());
-        // What the device is sent may be rounded. It is still within the limits, or not sent at all.
-        if let Some(reason) = self.rule.refuse(&understood) {
-            return Err(format!("sent as {text}, {reason}"));
-        }
+        let spell = |value: &Value| meaning.spell(value, self.send.spelling());
+        let (text, understood) = self.rule.prepare(value, spell, |text| meaning.read(text))?;
         Ok((self.send.render(&text)?, understood))
     }
 }

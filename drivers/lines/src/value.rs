@@ -1,5 +1,7 @@
 //! What the text of a field means, and how a value is spelt for the device.
 
+use wharf_contract::meaning::{Scaling, Words, is_decimal, number, one_line, single, switch};
+use wharf_contract::settings::node::clip;
 use wharf_contract::{Unit, Value, setting_enum};
 
 setting_enum! {
@@ -18,25 +20,15 @@ setting_enum! {
     }
 }
 
-/// How the text of a field becomes a value: value = number × scale + offset.
+/// How the text of a field becomes a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meaning {
     /// What the field holds.
     pub kind: ValueType,
-    /// What the number is multiplied by.
-    pub scale: Option<f64>,
-    /// What is added after that.
-    pub offset: Option<f64>,
-    /// How many decimals the value is rounded to.
-    pub precision: Option<u8>,
-    /// The least value that can be true.
-    pub min: Option<f64>,
-    /// The greatest value that can be true.
-    pub max: Option<f64>,
-    /// Texts that say that there is no value.
-    pub invalid: Vec<String>,
-    /// Texts and the values they stand for. If there are any, no other text is one.
-    pub names: Vec<(String, Value)>,
+    /// What a number stands for.
+    pub number: Scaling,
+    /// What texts stand for.
+    pub words: Words,
     /// The unit.
     pub unit: Option<Unit>,
     /// Whether fractions stand behind a comma, not a point.
@@ -59,12 +51,8 @@ impl Meaning {
     /// It is no value, or cannot be true: in words.
     pub fn read(&self, text: &str) -> Result<Value, String> {
         let text = text.trim();
-        if self.invalid.iter().any(|invalid| invalid.trim() == text) {
-            return Err(format!("the device says `{}`, which is no value", clip(text)));
-        }
-        if !self.names.is_empty() {
-            let named = self.names.iter().find(|(name, _)| name == text).map(|(_, value)| value.clone());
-            return named.ok_or_else(|| format!("`{}` has no name", clip(text)));
+        if let Some(value) = self.words.read(text)? {
+            return Ok(value);
         }
         if self.kind == ValueType::Text {
             return Ok(Value::Text(text.to_owned()));
@@ -73,7 +61,7 @@ impl Meaning {
             return Err("the field is empty".into());
         }
         match self.kind {
-            ValueType::Text | ValueType::Number => self.number(text),
+            ValueType::Text | ValueType::Number => self.decimal(text),
             ValueType::Bool => {
                 switch(text).map(Value::Bool).ok_or_else(|| format!("`{}` is neither on nor off", clip(text)))
             }
@@ -82,26 +70,17 @@ impl Meaning {
                 let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
                 let number = is_hex.then(|| i64::from_str_radix(digits, 16).ok()).flatten();
                 let number = number.ok_or_else(|| format!("`{}` is not a number in hexadecimal digits", clip(text)))?;
-                self.whole(number)
+                self.number.apply_to_whole(number)
             }
             ValueType::Whole => {
                 let number = tidy(self.without_unit(text)).parse().ok();
-                self.whole(number.ok_or_else(|| format!("`{}` is not a whole number", clip(text)))?)
+                let number = number.ok_or_else(|| format!("`{}` is not a whole number", clip(text)))?;
+                self.number.apply_to_whole(number)
             }
         }
     }
 
-    fn whole(&self, number: i64) -> Result<Value, String> {
-        if self.scale.is_some() || self.offset.is_some() || self.precision.is_some() {
-            // Whoever scales wants a float.
-            return self.scaled(number as f64);
-        }
-        // Limits are written by hand.
-        self.plausible(number as f64)?;
-        Ok(Value::Int(number))
-    }
-
-    fn number(&self, text: &str) -> Result<Value, String> {
+    fn decimal(&self, text: &str) -> Result<Value, String> {
         let bare = self.without_unit(text);
         if !self.comma && bare.contains(',') {
             return Err(format!("`{}` is not a number; `decimal_comma: true` reads a comma", clip(text)));
@@ -109,33 +88,8 @@ impl Meaning {
         // Where fractions stand behind a comma, points part the thousands.
         let spelt = if self.comma { bare.replace('.', "").replace(',', ".") } else { bare.to_owned() };
         let spelt = tidy(&spelt);
-        // Rust would read `inf` and `nan`, which devices send when they have no value.
-        let is_number = spelt.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E'));
-        let number = is_number.then(|| spelt.parse().ok()).flatten();
-        self.scaled(number.ok_or_else(|| format!("`{}` is not a number", clip(text)))?)
-    }
-
-    fn scaled(&self, number: f64) -> Result<Value, String> {
-        let mut value = number * self.scale.unwrap_or(1.0) + self.offset.unwrap_or(0.0);
-        if let Some(precision) = self.precision {
-            let factor = 10_f64.powi(i32::from(precision));
-            let rounded = (value * factor).round() / factor;
-            value = if rounded.is_finite() { rounded } else { value };
-        }
-        if !value.is_finite() {
-            return Err(format!("{number} is too large"));
-        }
-        self.plausible(value)?;
-        // There is no negative zero among measurements.
-        Ok(Value::Float(value + 0.0))
-    }
-
-    fn plausible(&self, value: f64) -> Result<(), String> {
-        match (self.min, self.max) {
-            (Some(min), _) if value < min => Err(format!("{value} cannot be: it is below {min}")),
-            (_, Some(max)) if value > max => Err(format!("{value} cannot be: it is above {max}")),
-            _ => Ok(()),
-        }
+        let number = is_decimal(&spelt).then(|| spelt.parse().ok()).flatten();
+        self.number.apply(number.ok_or_else(|| format!("`{}` is not a number", clip(text)))?)
     }
 
     /// A number may be followed by the point's own unit.
@@ -146,8 +100,7 @@ impl Meaning {
 
     /// Whether the text of a field is what stands for its value.
     pub fn is_verbatim(&self) -> bool {
-        let is_changed = self.scale.is_some() || self.offset.is_some() || self.precision.is_some();
-        self.names.is_empty() && !is_changed && !self.comma && self.kind != ValueType::Hex
+        self.words.names.is_empty() && !self.number.changes() && !self.comma && self.kind != ValueType::Hex
     }
 
     /// The text that stands for a value.
@@ -155,23 +108,13 @@ impl Meaning {
     /// # Errors
     /// The value cannot be one of this point: in words.
     pub fn spell(&self, value: &Value, spelling: Spelling) -> Result<String, String> {
-        if let Value::List(_) = value {
-            return Err(format!("`{value}` is a list, and this point holds one value"));
-        }
-        if !self.names.is_empty() {
-            let named = self.names.iter().find(|(_, named)| same(named, value));
-            let known = || self.names.iter().map(|(_, value)| value.to_string()).collect::<Vec<_>>().join(", ");
-            return named.map(|(text, _)| text.clone()).ok_or_else(|| format!("`{value}` is none of {}", known()));
+        let value = single(value)?;
+        if let Some(text) = self.words.spell(value, 0.0)? {
+            return Ok(text.to_owned());
         }
         match self.kind {
-            ValueType::Text => {
-                let text = value.to_string();
-                // A line break in it would be a second command.
-                if text.chars().any(char::is_control) {
-                    return Err("the text holds a line break or another control character".into());
-                }
-                Ok(text)
-            }
+            // A line break in it would be a second command.
+            ValueType::Text => one_line(value),
             ValueType::Bool => {
                 let on = match value {
                     Value::Bool(on) => Some(*on),
@@ -180,25 +123,12 @@ impl Meaning {
                 on.map(|on| if on { "1" } else { "0" }.to_owned())
                     .ok_or_else(|| format!("`{value}` is neither on nor off"))
             }
-            ValueType::Number | ValueType::Whole | ValueType::Hex => {
-                let number = match value {
-                    Value::Bool(_) => None,
-                    other => other.as_f64(),
-                };
-                let number = number.filter(|number| number.is_finite());
-                let number = number.ok_or_else(|| format!("`{value}` is not a number"))?;
-                self.spell_number(number, spelling)
-            }
+            ValueType::Number | ValueType::Whole | ValueType::Hex => self.spell_number(number(value)?, spelling),
         }
     }
 
     fn spell_number(&self, value: f64, spelling: Spelling) -> Result<String, String> {
-        let mut number = value;
-        if self.scale.is_some() || self.offset.is_some() {
-            number = (value - self.offset.unwrap_or(0.0)) / self.scale.unwrap_or(1.0);
-            // What undoing the scale adds in the last digits is nobody's.
-            number = format!("{number:.12e}").parse().unwrap_or(number);
-        }
+        let number = self.number.undo(value);
         let width = spelling.width;
         let text = match (self.kind, spelling.decimals) {
             (ValueType::Number, Some(decimals)) => format!("{number:0width$.decimals$}"),
@@ -233,43 +163,12 @@ fn tidy(text: &str) -> String {
     }
 }
 
-fn switch(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "true" | "on" | "yes" => Some(true),
-        "0" | "false" | "off" | "no" => Some(false),
-        _ => None,
-    }
-}
-
-fn same(named: &Value, value: &Value) -> bool {
-    match (named, value) {
-        (Value::Bool(_), Value::Bool(_)) | (Value::Text(_), Value::Text(_)) => named == value,
-        (Value::Bool(on), other) => switch(&other.to_string()) == Some(*on),
-        _ => named.as_f64().zip(value.as_f64()).is_some_and(|(a, b)| a == b) || named.to_string() == value.to_string(),
-    }
-}
-
-fn clip(text: &str) -> String {
-    wharf_contract::settings::node::clip(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     pub fn plain(kind: ValueType) -> Meaning {
-        Meaning {
-            kind,
-            scale: None,
-            offset: None,
-            precision: None,
-            min: None,
-            max: None,
-            invalid: Vec::new(),
-            names: Vec::new(),
-            unit: None,
-            comma: false,
-        }
+        Meaning { kind, number: Scaling::default(), words: Words::default(), unit: None, comma: false }
     }
 
     fn number(text: &str) -> Result<Value, String> {
@@ -300,9 +199,8 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_true_is_none() {
         let limited = Meaning {
-            min: Some(-40.0),
-            max: Some(60.0),
-            invalid: vec!["-999".into(), "---".into()],
+            number: Scaling { min: Some(-40.0), max: Some(60.0), ..Scaling::default() },
+            words: Words { invalid: vec!["-999".into(), "---".into()], ..Words::default() },
             ..plain(ValueType::Number)
         };
         assert_eq!(limited.read("60"), Ok(Value::Float(60.0)));
@@ -328,12 +226,13 @@ mod tests {
     #[test]
     fn names_stand_for_values_in_both_directions() {
         let names = vec![("ST".to_owned(), Value::Text("stable".into())), ("US".into(), Value::Text("moving".into()))];
-        let meaning = Meaning { names, ..plain(ValueType::Text) };
+        let meaning = Meaning { words: Words { names, ..Words::default() }, ..plain(ValueType::Text) };
         assert_eq!(meaning.read("ST"), Ok(Value::Text("stable".into())));
         assert_eq!(meaning.read("OL"), Err("`OL` has no name".into()));
         assert_eq!(meaning.spell(&Value::Text("moving".into()), Spelling::default()), Ok("US".into()));
         assert!(meaning.spell(&Value::Text("US".into()), Spelling::default()).unwrap_err().contains("stable, moving"));
-        let relay = Meaning { names: vec![("A".into(), Value::Bool(true))], ..plain(ValueType::Bool) };
+        let names = vec![("A".into(), Value::Bool(true))];
+        let relay = Meaning { words: Words { names, ..Words::default() }, ..plain(ValueType::Bool) };
         assert_eq!(relay.spell(&Value::Text("on".into()), Spelling::default()), Ok("A".into()));
     }
 
@@ -342,7 +241,8 @@ mod tests {
         let spell = |meaning: &Meaning, value: f64, width, decimals| {
             meaning.spell(&Value::Float(value), Spelling { width, decimals })
         };
-        let tenths = Meaning { scale: Some(0.1), offset: Some(-40.0), ..plain(ValueType::Number) };
+        let scaling = Scaling { scale: Some(0.1), offset: Some(-40.0), ..Scaling::default() };
+        let tenths = Meaning { number: scaling, ..plain(ValueType::Number) };
         assert_eq!(spell(&tenths, 21.5, 0, None), Ok("615".into()));
         assert_eq!(tenths.read("615"), Ok(Value::Float(21.5)));
         assert_eq!(spell(&plain(ValueType::Number), 21.456, 7, Some(2)), Ok("0021.46".into()));

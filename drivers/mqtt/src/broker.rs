@@ -5,14 +5,15 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc_v4 as mqtt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use wharf_contract::Dial;
 use wharf_contract::settings::Secret;
 
 use crate::config::text::BrokerUrl;
@@ -30,15 +31,17 @@ const KEEP_ALIVE: u16 = 15;
 const LARGEST_PACKET: usize = 16 << 20;
 /// How many requests may wait for the connection.
 const REQUESTS_WAITING: usize = 64;
+/// What the client calls a broker that has no address.
+const INSIDE: &str = "inside";
 /// The largest PEM file.
 const LARGEST_PEM: u64 = 1 << 20;
 
 /// Where the devices are heard.
 #[derive(Debug)]
 pub struct Broker {
-    /// Where the gateway's own broker listens.
-    embedded: SocketAddr,
     url: Option<BrokerUrl>,
+    /// The way to the gateway's own broker, for want of a URL.
+    own: Option<Arc<dyn Dial>>,
     login: Option<(String, Option<Secret>)>,
     tls: Option<TlsSettings>,
 }
@@ -69,19 +72,13 @@ pub enum Received {
 impl Broker {
     /// As the site file has it.
     pub fn new(settings: &LinkSettings) -> Self {
-        let login = settings.username.clone().map(|username| (username, settings.password.clone()));
-        let embedded = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
-        Self { embedded, url: settings.broker.clone(), login, tls: settings.tls.clone() }
+        let login = settings.username.as_ref().map(|user| (user.value.clone(), settings.password.clone()));
+        Self { url: settings.broker.clone(), own: None, login, tls: settings.tls.clone() }
     }
 
-    /// The gateway's own broker listens there. One that listens everywhere is reached on loopback.
-    pub fn embedded_at(&mut self, mut address: SocketAddr) {
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        self.embedded = address;
+    /// The gateway has a broker of its own, which is reached that way.
+    pub fn reach_own(&mut self, own: Arc<dyn Dial>) {
+        self.own = Some(own);
     }
 
     /// Connects.
@@ -104,15 +101,20 @@ impl Broker {
     }
 
     fn options(&self) -> Result<mqtt::MqttOptions, String> {
-        let (host, port) = match &self.url {
-            Some(url) => (url.host.clone(), url.port),
-            None => (self.embedded.ip().to_string(), self.embedded.port()),
-        };
         // Another one at every connection: the broker forgets the one before in its own time.
         let id = format!("wharf-{:016x}", RandomState::new().build_hasher().finish());
-        let mut options = mqtt::MqttOptions::new(id, mqtt::Broker::tcp(host, port));
+        let address = self.url.as_ref().map_or((INSIDE, 0), |url| (&url.host, url.port));
+        let mut options = mqtt::MqttOptions::new(id, mqtt::Broker::tcp(address.0, address.1));
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(true);
         options.set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
+        if self.url.is_none() {
+            let own = self.own.clone().ok_or("the gateway has no broker of its own")?;
+            options.set_socket_connector(move |_, _| {
+                let own = Arc::clone(&own);
+                async move { own.dial().await }
+            });
+            return Ok(options);
+        }
         if let Some((user, password)) = &self.login {
             let password = password.as_ref().map(|password| password.expose().to_owned().into_bytes());
             options.set_credentials(user.clone(), password.unwrap_or_default());
@@ -148,7 +150,7 @@ impl std::fmt::Display for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.url {
             Some(url) => url.fmt(f),
-            None => f.write_str("the embedded broker"),
+            None => f.write_str("the gateway's own broker"),
         }
     }
 }

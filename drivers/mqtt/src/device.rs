@@ -111,15 +111,8 @@ impl Write {
     /// # Errors
     /// The value must not be written, or cannot be: in words.
     pub fn prepare(&self, meaning: &Meaning, value: &Value) -> Result<(Vec<u8>, Value), String> {
-        if let Some(reason) = self.rule.refuse(value) {
-            return Err(reason);
-        }
-        let spelt = meaning.spell(value)?;
-        let understood = meaning.read(&spelt).unwrap_or_else(|_| value.clone());
-        // What is sent may be rounded. It is still within the limits, or not sent at all.
-        if let Some(reason) = self.rule.refuse(&understood) {
-            return Err(format!("sent as {spelt}, {reason}"));
-        }
+        let (spelt, understood) =
+            self.rule.prepare(value, |value| meaning.spell(value), |spelt| meaning.read(spelt))?;
         Ok((self.payload.render(&spelt)?, understood))
     }
 }

@@ -26,9 +26,9 @@ pub mod topic;
 pub mod value;
 mod waiting;
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
-use wharf_contract::{Driver, DriverError, LinkId, LinkPlan, PointInfo, Port, async_trait};
+use wharf_contract::{Dial, Driver, DriverError, LinkId, LinkPlan, PointInfo, Port, async_trait};
 
 pub use config::{DeviceSettings, DiscoverSettings, LinkSettings, PointSettings};
 
@@ -51,10 +51,10 @@ impl Mqtt {
         Self { name, link: Link::new(settings) }
     }
 
-    /// The same, where the gateway's own broker listens there.
+    /// The same, in a gateway whose own broker is reached that way.
     #[must_use]
-    pub fn embedded_at(mut self, address: SocketAddr) -> Self {
-        self.link.broker.embedded_at(address);
+    pub fn beside(mut self, own: Arc<dyn Dial>) -> Self {
+        self.link.broker.reach_own(own);
         self
     }
 

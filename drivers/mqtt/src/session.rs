@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 use wharf_contract::plan::spell;
 use wharf_contract::port::Outcome;
+use wharf_contract::settings::node::clip;
 use wharf_contract::{Action, Command, CommandError, DeviceId, DriverError, Event, Health, Port, Presence};
 
 use crate::broker::{Broker, Publisher, Pump, Received};
@@ -33,6 +34,9 @@ const MESSAGES_WAITING: usize = 64;
 
 /// How often at most something is said of messages that are no use.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a device that has been asked is not asked again because it has come anew.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What outlives a session.
 #[derive(Debug)]
@@ -117,6 +121,8 @@ struct Session<'a> {
     refused_filters: Vec<String>,
     /// By shape: when it is asked next.
     asks: Vec<Option<Instant>>,
+    /// By shape: when it was asked last.
+    asked: Vec<Option<Instant>>,
     /// Ends when the broker has a publication: the number of the write it was for.
     sent: JoinSet<(u64, Result<(), String>)>,
     waiting: Waiting,
@@ -144,6 +150,7 @@ impl<'a> Session<'a> {
             asked_for: None,
             refused_filters: Vec::new(),
             asks: link.shapes().iter().map(|shape| shape.ask.as_ref().map(|_| now)).collect(),
+            asked: vec![None; link.shapes().len()],
             sent: JoinSet::new(),
             waiting: Waiting::default(),
             presence,
@@ -252,22 +259,26 @@ impl<'a> Session<'a> {
             }
         }
         for heard in taken.heard {
-            self.pass_on(heard, message.retained, port).await;
+            self.pass_on(heard, message, port).await;
         }
     }
 
-    async fn pass_on(&mut self, heard: Heard, retained: bool, port: &Port) {
+    async fn pass_on(&mut self, heard: Heard, message: Message<'_>, port: &Port) {
         let Heard { shape, device, alive, readings } = heard;
         let quiet_after = self.link.shapes().get(shape).and_then(|shape| shape.quiet_after);
         if let Some(alive) = alive
             && self.presence.tell(&device, alive, quiet_after, Instant::now())
         {
-            let reason = (!alive).then(|| "it says so: the topic of its availability has it".to_owned());
+            let reason = (!alive).then(|| format!("{} says so", clip(message.topic)));
             port.emit(Event::Device { device: device.clone(), alive, reason }).await;
+            // When the gateway connected it was not there to be asked.
+            if alive && !message.retained {
+                self.ask_soon(shape, Instant::now());
+            }
         }
         for reading in readings {
             // What was kept says nothing of what a command has done.
-            if !retained {
+            if !message.retained {
                 self.waiting.reading(&reading);
             }
             port.emit(Event::Reading(reading)).await;
@@ -294,11 +305,24 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Has a device asked that has just come; not more often than it can mean anything.
+    fn ask_soon(&mut self, index: usize, now: Instant) {
+        let is_asked = self.link.shapes().get(index).is_some_and(|shape| shape.ask.is_some());
+        let (Some(at), Some(asked)) = (self.asks.get_mut(index), self.asked.get(index)) else { return };
+        if is_asked {
+            let soon = asked.map_or(now, |asked| now.max(asked + ASK_AGAIN));
+            *at = Some(at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
     /// Makes a device tell its values.
     async fn ask(&mut self, index: usize, now: Instant) -> Result<(), DriverError> {
         let Some(ask) = self.link.shapes().get(index).and_then(|shape| shape.ask.as_ref()) else { return Ok(()) };
         if let Some(at) = self.asks.get_mut(index) {
             *at = ask.every.map(|every| now + every);
+        }
+        if let Some(asked) = self.asked.get_mut(index) {
+            *asked = Some(now);
         }
         let payload = ask.payload.render(&serde_json::Value::Null).unwrap_or_default();
         // Nobody waits for the broker to have it.

@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use wharf_contract::settings::node::clip;
+use wharf_contract::topic;
+
 /// The longest topic, in bytes.
 const LONGEST: usize = 256;
 
@@ -40,7 +43,7 @@ impl Pattern {
         if text.len() > LONGEST {
             return Err(format!("a topic has {LONGEST} bytes at most here"));
         }
-        if text.starts_with('$') {
+        if topic::is_system(text) {
             return Err("topics that begin with $ are the broker's own".into());
         }
         if text.chars().any(char::is_control) {
@@ -151,11 +154,8 @@ fn level(text: &str) -> Result<Level, String> {
     if text == "#" {
         return Err("# would be too much: + stands for one level, {device} for one that names the device".into());
     }
-    if text.contains(['+', '#']) {
-        return Err(format!(
-            "`{}` is not a level of a topic: + stands alone",
-            wharf_contract::settings::node::clip(text)
-        ));
+    if topic::has_wildcards(text) {
+        return Err(format!("`{}` is not a level of a topic: + stands alone", clip(text)));
     }
     match text.split_once("{device}") {
         Some((before, after)) if before.contains(['{', '}']) || after.contains(['{', '}']) => Err(braces()),

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
 use wharf_contract::{
     Action, Answer, Command, CommandError, Driver, DriverError, Event, Health, LinkEvent, Port, PortEnd, Quality, Value,
 };
 use wharf_mqtt::{LinkSettings, Mqtt};
+use wharf_test_support::settings::valid;
 
 /// How long something may take that is expected to happen: generous, because machines are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -125,24 +125,7 @@ impl Running {
 }
 
 fn decode(json: &str) -> LinkSettings {
-    let mut cx = Context::new("", &|_| Err("no secrets".into()));
-    let settings = LinkSettings::decode(&tree(&serde_json::from_str(json).unwrap()), &mut cx);
-    assert!(cx.problems().is_empty(), "{:?}", cx.problems());
-    settings.unwrap()
-}
-
-fn tree(value: &serde_json::Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        serde_json::Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
+    valid(&serde_json::from_str(json).unwrap())
 }
 
 /// What is written to its level comes back as its state, because both are one topic.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use wharf_contract::settings::Network;
 use wharf_contract::settings::{
-    Context, HostPort, Node, NodeKind, Period, Ranged, Schema, Secret, SerialPath, Setting, Typed,
+    Context, HostPort, Node, NodeKind, Period, Ranged, Schema, Secret, SerialPath, Setting, Spanned, Typed,
 };
 use wharf_contract::{setting_enum, settings};
 use wharf_stream::SerialPort;
@@ -35,9 +35,11 @@ settings! {
         group: Option<Group> = None,
         /// The broker, if it is not the gateway's own: host:port.
         broker: Option<HostPort<1883>> = None,
-        /// The user to log in as at the broker.
-        username: Option<String> = None,
-        /// The password to log in with: ${file:name}, ${env:NAME}, or the password itself.
+        /// The user as whom clients are at the broker. At the gateway's own: one of `broker.users`, whose rules
+        /// then say what they may do; needed there once it has users.
+        username: Option<Spanned<String>> = None,
+        /// The password to log in with: ${file:name}, ${env:NAME}, or the password itself. The gateway's own
+        /// broker asks for none.
         password: Option<Secret> = None,
         /// Whether all clients share one connection to the broker. Otherwise each has its own, and the
         /// broker keeps its session.
@@ -117,7 +119,17 @@ fn check(this: &LinkSettings, node: &Node, cx: &mut Context<'_>) {
     }
 }
 
+/// What the link of that name is called at the broker.
+pub fn own_id(link: &str) -> String {
+    format!("mqttsn-{link}")
+}
+
 impl LinkSettings {
+    /// Whether what clients say goes over the link's own connection to the broker.
+    pub fn speaks_for_clients(&self) -> bool {
+        self.aggregate || self.qos_minus_one
+    }
+
     /// The serial port, if it is one.
     pub(crate) fn port(&self) -> Option<SerialPort> {
         let baud = self.baud.map_or(USUAL_BAUD, |baud| baud.get());

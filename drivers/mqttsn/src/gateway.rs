@@ -22,6 +22,9 @@ const MOST_PEERS: usize = 4096;
 /// How many of those who took their leave are remembered, to answer them again.
 const MOST_LEFT: usize = 64;
 
+/// How long a client has been silent, without having said how long it may be, that makes room for a new one.
+const GIVEN_UP: Duration = Duration::from_secs(3600);
+
 /// The longest client id that is taken, in bytes. The specification allows 23 characters.
 pub const LONGEST_ID: usize = 64;
 
@@ -294,6 +297,9 @@ impl Gateway {
             return self.with(key, out, |client, actions| client.connect_again(connect, now, actions));
         }
         if self.clients.len() >= self.access.clients {
+            self.make_room(now, out);
+        }
+        if self.clients.len() >= self.access.clients {
             out.push(Output::Count("clients_full"));
             out.push(Output::Complain(format!("there is no room for {peer}: `clients` is {}", self.access.clients)));
             return out.push(Output::Send(peer, Message::ConnAck(Return::Congestion)));
@@ -306,6 +312,17 @@ impl Gateway {
         self.by_id.insert(id, key);
         self.clients.insert(key, Entry { client, peer });
         self.carry_out(key, actions, out);
+    }
+
+    /// Nothing ever says that a client is gone that may be silent for ever: one that has a new id at every start, or was
+    /// taken down. When there are too many, the one that was heard longest ago goes.
+    fn make_room(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let silence = |entry: &Entry| now.saturating_duration_since(entry.client.heard());
+        let given_up =
+            self.clients.iter().filter(|(_, entry)| entry.client.may_be_silent() && silence(entry) >= GIVEN_UP);
+        if let Some((key, _)) = given_up.max_by_key(|(_, entry)| silence(entry)) {
+            self.with(*key, out, Client::make_way);
+        }
     }
 
     /// A client that slept may come from another address: from behind a router, mostly.
@@ -401,5 +418,81 @@ impl Gateway {
         }
         *count = count.saturating_add(1);
         *count > self.access.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::topics::Predefined;
+    use crate::upstream::News;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Field {
+        gateway: Gateway,
+        now: Instant,
+    }
+
+    impl Field {
+        fn new(clients: usize) -> Self {
+            let access = Access {
+                gateway: 1,
+                own_id: "own".into(),
+                networks: Vec::new(),
+                ids: Vec::new(),
+                clients,
+                qos_minus_one: false,
+                rate: 100,
+                advertise: None,
+            };
+            let second = Duration::from_secs(1);
+            let rules = Rules {
+                retry: second,
+                tries: 3,
+                wait: second,
+                topics: 9,
+                buffer: 9,
+                predefined: Predefined::default(),
+            };
+            let now = Instant::now();
+            Self { gateway: Gateway::new(access, Arc::new(rules), now), now }
+        }
+
+        /// Whether a client is let in.
+        fn connect(&mut self, port: u16, id: &str, duration: u16) -> bool {
+            let way = Way::Udp(SocketAddr::from(([127, 0, 0, 1], port)));
+            let connect = Message::Connect { will: false, clean: true, duration, client: id.into() }.write().unwrap();
+            let mut out = Vec::new();
+            self.gateway.receive(way, &connect, self.now, &mut out);
+            let asked = out.iter().find_map(|output| match output {
+                Output::Ask(key, Request::Connect { session, .. }) => Some((*key, *session)),
+                _ => None,
+            });
+            let Some((key, session)) = asked else { return false };
+            self.gateway.news(key, session, News::Connected, self.now, &mut out);
+            true
+        }
+    }
+
+    #[test]
+    fn a_client_that_may_be_silent_for_ever_makes_room_after_an_hour() {
+        let mut field = Field::new(2);
+        assert!(field.connect(1, "first", 0));
+        field.now += Duration::from_secs(1);
+        assert!(field.connect(2, "second", 0));
+        assert!(!field.connect(3, "third", 0));
+        field.now += HOUR;
+        assert!(field.connect(3, "third", 0));
+        assert!(field.gateway.by_id.contains_key("second") && !field.gateway.by_id.contains_key("first"));
+        assert_eq!(field.gateway.len(), 2);
+    }
+
+    #[test]
+    fn a_client_that_has_said_how_long_it_may_be_silent_keeps_its_place_until_then() {
+        let mut field = Field::new(1);
+        assert!(field.connect(1, "first", 60_000));
+        field.now += HOUR;
+        assert!(!field.connect(2, "second", 0));
     }
 }

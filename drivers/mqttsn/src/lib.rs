@@ -23,13 +23,13 @@ pub mod upstream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, async_trait};
+use wharf_contract::{Dial, Driver, DriverError, LinkId, PointInfo, Port, async_trait};
 
 pub use config::LinkSettings;
-pub use upstream::dial::{Dial, Tcp};
 
 use gateway::Key;
 use upstream::connection::Login;
+use upstream::dial::Tcp;
 use upstream::shared::Shared;
 
 /// The name of the driver, as the site file spells its section.
@@ -40,17 +40,49 @@ pub const KIND: &str = "mqttsn";
 struct Link {
     name: LinkId,
     settings: LinkSettings,
-    login: Login,
-    dial: Option<Arc<dyn Dial>>,
+    broker: Option<Broker>,
     /// Who has subscribed to what, if all clients share a connection.
     shared: Option<Mutex<Shared<Key>>>,
     /// What was last known of the clients.
     known: Mutex<Value>,
 }
 
-impl Link {
-    fn no_broker(&self) -> String {
-        format!("{}: there is no broker: `broker.listen` is empty, and `broker` is not said here", self.name)
+/// The broker behind the clients.
+#[derive(Debug)]
+struct Broker {
+    /// How each of its clients reaches it.
+    clients: Arc<dyn Dial>,
+    /// How the link itself does.
+    link: Arc<dyn Dial>,
+    login: Login,
+    /// Where it is, for people.
+    place: String,
+}
+
+/// The way to the broker inside the gateway.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// For clients, who may do what the site file says of its `username`, or of nobody.
+    pub clients: Arc<dyn Dial>,
+    /// For the link itself, which is a part of the gateway.
+    pub link: Arc<dyn Dial>,
+}
+
+impl Broker {
+    /// The one that the settings name, or the gateway's own.
+    fn new(settings: &LinkSettings, own: Option<Own>) -> Option<Self> {
+        let Some(named) = &settings.broker else {
+            let Own { clients, link } = own?;
+            // What goes over the link's connection is then what clients say.
+            let link = if settings.speaks_for_clients() { Arc::clone(&clients) } else { link };
+            return Some(Self { clients, link, login: Login::default(), place: "inside the gateway".into() });
+        };
+        let tcp: Arc<dyn Dial> = Arc::new(Tcp { host: named.host().to_owned(), port: named.port() });
+        let login = Login {
+            user: settings.username.as_ref().map(|user| user.value.clone()),
+            password: settings.password.clone(),
+        };
+        Some(Self { clients: Arc::clone(&tcp), link: tcp, login, place: named.to_string() })
     }
 }
 
@@ -61,19 +93,15 @@ pub struct MqttSn {
 }
 
 impl MqttSn {
-    /// The gateway of one link. `local` is the way to the broker inside the gateway, which is taken where the
+    /// The gateway of one link. `own` is the way to the broker inside the gateway, which is taken where the
     /// settings name no other. All that could be wrong with the settings was found when they were decoded,
     /// and nothing is opened yet.
-    pub fn new(name: LinkId, settings: &LinkSettings, local: Option<Arc<dyn Dial>>) -> Self {
-        let elsewhere = settings
-            .broker
-            .as_ref()
-            .map(|broker| -> Arc<dyn Dial> { Arc::new(Tcp { host: broker.host().to_owned(), port: broker.port() }) });
-        let login = Login { user: settings.username.clone(), password: settings.password.clone() };
+    pub fn new(name: LinkId, settings: &LinkSettings, own: Option<Own>) -> Self {
+        let broker = Broker::new(settings, own);
         let (clients, buffer) = (usize::from(settings.clients.get()), usize::from(settings.buffer.get()));
         let shared = settings.aggregate.then(|| Mutex::new(Shared::new(clients, buffer)));
         let (settings, known) = (settings.clone(), Mutex::new(Value::Array(Vec::new())));
-        Self { link: Link { name, settings, login, dial: elsewhere.or(local), shared, known } }
+        Self { link: Link { name, settings, broker, shared, known } }
     }
 }
 

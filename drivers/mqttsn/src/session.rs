@@ -14,6 +14,7 @@ use wharf_contract::{CommandError, DriverError, Health, Port};
 use wharf_stream::Complaints;
 
 use crate::Link;
+use crate::config::own_id;
 use crate::field::Field;
 use crate::field::frames::Tally;
 use crate::gateway::{Gateway, Key, OWN, Output};
@@ -73,12 +74,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'l> Session<'l> {
     /// Opens the field, and the gateway's own connection to the broker. `None`: the port asks to stop.
     async fn open(link: &'l Link, port: &mut Port) -> Result<Option<Self>, DriverError> {
-        let Some(dial) = &link.dial else { return Err(DriverError::fatal(link.no_broker())) };
+        let Some(broker) = &link.broker else {
+            return Err(DriverError::fatal(format!("{}: no broker is named, and the gateway has none", link.name)));
+        };
         let stop = port.stop();
         let field = Field::open(&link.settings).await?;
         let (news_sender, news) = mpsc::channel(NEWS_WAITING);
         let now = Instant::now();
-        let client = format!("mqttsn-{}", port.link());
+        let client = own_id(port.link().as_str());
         let mut session = Self {
             link,
             field,
@@ -108,7 +111,7 @@ impl<'l> Session<'l> {
                 Ok(Some(session))
             }
             Some((_, _, News::Refused(why) | News::Lost(why))) => {
-                Err(DriverError::lost(format!("no connection to the broker {}: {why}", dial.place())))
+                Err(DriverError::lost(format!("no connection to the broker {}: {why}", broker.place)))
             }
             _ => Err(DriverError::lost("the connection to the broker ended")),
         }
@@ -148,7 +151,7 @@ impl<'l> Session<'l> {
         }
         match news {
             News::Lost(why) | News::Refused(why) => {
-                let place = self.link.dial.as_ref().map(|dial| dial.place()).unwrap_or_default();
+                let place = self.link.broker.as_ref().map_or("", |broker| &broker.place);
                 return Err(DriverError::lost(format!("the broker {place} is lost: {why}")));
             }
             news => {
@@ -236,12 +239,13 @@ impl<'l> Session<'l> {
 
     /// Whether the request found room.
     fn ask_broker(&mut self, key: Key, request: Request) -> bool {
-        let Some(dial) = &self.link.dial else { return false };
+        let Some(broker) = &self.link.broker else { return false };
         let is_new = matches!(request, Request::Connect { .. });
         if is_new && !self.connections.contains_key(&key) {
             let (sender, mut requests) = mpsc::channel(REQUESTS_WAITING);
             self.connections.insert(key, sender);
-            let (dial, login, news) = (Arc::clone(dial), self.link.login.clone(), self.news_sender.clone());
+            let dial = Arc::clone(if key == OWN { &broker.link } else { &broker.clients });
+            let (login, news) = (broker.login.clone(), self.news_sender.clone());
             self.tasks.spawn(async move { connection::run(key, dial.as_ref(), &login, &mut requests, &news).await });
         }
         // A client that has gone has nothing to ask any more.

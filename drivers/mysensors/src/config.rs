@@ -152,7 +152,7 @@ impl LinkSettings {
     /// The way to the gateway. The decoder has seen to it that there is one.
     pub(crate) fn transport(&self) -> Transport {
         match (&self.mqtt, &self.tcp, &self.serial) {
-            (Some(mqtt), ..) => Transport::Mqtt(Broker::new(mqtt.clone())),
+            (Some(mqtt), ..) => Transport::Mqtt(Box::new(Broker::new(mqtt.clone()))),
             (None, Some(address), _) => Transport::Direct(wharf_stream::Transport::tcp(address)),
             // An empty path cannot come out of the decoder, and would be no such port.
             (None, None, serial) => Transport::Direct(wharf_stream::Transport::Serial(SerialPort::new(

@@ -35,14 +35,14 @@ pub mod zone;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
-use wharf_contract::{Driver, DriverError, LinkId, PointInfo, Port, Recipient, Relay, async_trait};
+use wharf_contract::{Dial, Driver, DriverError, LinkId, PointInfo, Port, Recipient, Relay, async_trait};
 
 pub use config::{DeviceSettings, LinkSettings, PointSettings};
 
@@ -93,6 +93,13 @@ impl MySensors {
     #[must_use]
     pub fn remembering(mut self, file: PathBuf) -> Self {
         self.link.store = self.link.store.in_file(file);
+        self
+    }
+
+    /// The same, in a gateway whose own broker is reached that way.
+    #[must_use]
+    pub fn beside(mut self, own: Arc<dyn Dial>) -> Self {
+        self.link.transport.reach_own_broker(own);
         self
     }
 

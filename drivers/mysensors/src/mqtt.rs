@@ -11,7 +11,7 @@
 use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rumqttc_v4 as mqtt;
@@ -20,13 +20,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, 
 use tokio::time::timeout;
 use tracing::{debug, info};
 use wharf_contract::settings::{Context, HostPort, Node, Schema, Secret, Setting, Spanned, Typed};
-use wharf_contract::{Counts, settings};
+use wharf_contract::{Counts, Dial, settings};
 use wharf_stream::Frames;
 
 use crate::message::{LONGEST_LINE, Message};
 
-/// Where the embedded broker listens unless it is told otherwise.
-const EMBEDDED: (&str, u16) = ("127.0.0.1", 1883);
+/// What the client calls a broker that has no address.
+const INSIDE: &str = "inside";
 /// How long the broker may take to let us in, and to take our subscription.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the connection is probed when nothing else is sent, in seconds.
@@ -45,11 +45,11 @@ settings! {
     pub struct MqttSettings {
         /// What its topics begin with: it publishes on <prefix>-out/… and listens on <prefix>-in/….
         prefix: Spanned<Prefix>,
-        /// The broker it uses, `host:port`: the embedded broker on its usual port when left out, or another
-        /// one on a network that can be trusted, for the connection is not encrypted.
+        /// The broker it uses, `host:port`: the gateway's own when left out, which asks the link for no login, or
+        /// another one on a network that can be trusted, for the connection is not encrypted.
         broker: Option<HostPort<1883>> = None,
         /// The name to log in with.
-        username: Option<String> = None,
+        username: Option<Spanned<String>> = None,
         /// The password.
         password: Option<Secret> = None,
     }
@@ -95,6 +95,8 @@ impl Setting for Prefix {
 #[derive(Debug)]
 pub struct Broker {
     settings: MqttSettings,
+    /// The way to the gateway's own broker, for want of another.
+    own: Option<Arc<dyn Dial>>,
     /// Why the last connection ended.
     why: Mutex<Option<String>>,
 }
@@ -102,7 +104,12 @@ pub struct Broker {
 impl Broker {
     /// As the site file has it.
     pub fn new(settings: MqttSettings) -> Self {
-        Self { settings, why: Mutex::default() }
+        Self { settings, own: None, why: Mutex::default() }
+    }
+
+    /// The gateway has a broker of its own, which is reached that way.
+    pub fn reach_own(&mut self, own: Arc<dyn Dial>) {
+        self.own = Some(own);
     }
 
     /// Connects and subscribes. The stream carries lines as long as the bridge is [run](Bridge::run).
@@ -110,7 +117,7 @@ impl Broker {
     /// # Errors
     /// Says in words why there is no connection.
     pub async fn open(&self) -> Result<(DuplexStream, Bridge<'_>), String> {
-        let (client, mut events) = self.client();
+        let (client, mut events) = self.client()?;
         let filter = format!("{}-out/+/+/+/+/+", self.settings.prefix.as_str());
         let connecting = async {
             loop {
@@ -144,20 +151,24 @@ impl Broker {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn client(&self) -> (mqtt::AsyncClient, mqtt::EventLoop) {
-        let (host, port) = match &self.settings.broker {
-            Some(broker) => (broker.host(), broker.port()),
-            None => EMBEDDED,
-        };
+    fn client(&self) -> Result<(mqtt::AsyncClient, mqtt::EventLoop), String> {
+        let named = self.settings.broker.as_ref();
+        let (host, port) = named.map_or((INSIDE, 0), |broker| (broker.host(), broker.port()));
         // Another one at every connection: the broker forgets the one before in its own time.
         let id = format!("wharf-{:016x}", RandomState::new().build_hasher().finish());
         let mut options = mqtt::MqttOptions::new(id, mqtt::Broker::tcp(host, port));
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(true);
         options.set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
-        if let (Some(user), Some(password)) = (&self.settings.username, &self.settings.password) {
-            options.set_credentials(user.clone(), password.expose().to_owned().into_bytes());
+        if named.is_none() {
+            let own = self.own.clone().ok_or("the gateway has no broker of its own")?;
+            options.set_socket_connector(move |_, _| {
+                let own = Arc::clone(&own);
+                async move { own.dial().await }
+            });
+        } else if let (Some(user), Some(password)) = (&self.settings.username, &self.settings.password) {
+            options.set_credentials(user.value.clone(), password.expose().to_owned().into_bytes());
         }
-        mqtt::AsyncClient::builder(options).capacity(MESSAGES_WAITING).build()
+        Ok(mqtt::AsyncClient::builder(options).capacity(MESSAGES_WAITING).build())
     }
 }
 
@@ -167,7 +178,7 @@ impl std::fmt::Display for Broker {
         let prefix = self.settings.prefix.as_str();
         match &self.settings.broker {
             Some(broker) => write!(f, "{prefix}-out on {broker}"),
-            None => write!(f, "{prefix}-out on the embedded broker"),
+            None => write!(f, "{prefix}-out on the gateway's own broker"),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 
-use wharf_contract::{Counts, DriverError};
+use wharf_contract::{Counts, Dial, DriverError};
 use wharf_stream::{Stream, TransportError};
 
 use crate::mqtt::{Bridge, Broker};
@@ -14,7 +15,7 @@ pub enum Transport {
     /// On a serial port or on the network.
     Direct(wharf_stream::Transport),
     /// Behind a broker.
-    Mqtt(Broker),
+    Mqtt(Box<Broker>),
 }
 
 /// An open way.
@@ -39,6 +40,13 @@ impl<'a> Opened<'a> {
 }
 
 impl Transport {
+    /// The gateway has a broker of its own, which is reached that way.
+    pub fn reach_own_broker(&mut self, own: Arc<dyn Dial>) {
+        if let Self::Mqtt(broker) = self {
+            broker.reach_own(own);
+        }
+    }
+
     /// Opens it.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The way to a device that speaks in lines, shared by the drivers whose devices do.
 //!
 //! - [`transport`]: a serial port or a TCP connection, opened, and in words what went wrong with it.
-//! - [`serial`]: how the characters stand on a serial line, as the site file spells it.
+//! - [`serial`]: a serial port and how it is used.
 //! - [`frames`]: a stream of bytes, cut into frames of bounded length.
 //! - [`count`]: counters, and complaints that are made once a minute.
 
@@ -12,5 +12,5 @@ pub mod transport;
 
 pub use count::Complaints;
 pub use frames::{Cut, Frames, Tally};
-pub use serial::{Flow, Frame, Parity, SerialPort};
+pub use serial::{Flow, SerialPort};
 pub use transport::{Stream, Transport, TransportError};

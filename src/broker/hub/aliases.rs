@@ -6,23 +6,28 @@ use crate::broker::packet::reason;
 
 use super::Violation;
 
+/// What the topics of one client's aliases may take together, in bytes: one of the longest there is, and hundreds as
+/// they usually are.
+const LONGEST_TOGETHER: usize = 64 * 1024;
+
 /// The aliases of one connection.
 #[derive(Debug)]
 pub struct Aliases {
     topics: Vec<Option<Arc<str>>>,
+    bytes: usize,
     most: u16,
 }
 
 impl Aliases {
     /// None yet, and no more than that many.
     pub fn new(most: u16) -> Self {
-        Self { topics: Vec::new(), most }
+        Self { topics: Vec::new(), bytes: 0, most }
     }
 
     /// The topic a client means.
     ///
     /// # Errors
-    /// An alias that is 0, too large or not known, and neither topic nor alias.
+    /// An alias that is 0, too large or not known, and neither topic nor alias; topics too long to be remembered.
     pub fn resolve(&mut self, topic: Arc<str>, alias: Option<u16>) -> Result<Arc<str>, Violation> {
         let Some(alias) = alias else {
             let words = "a publication has neither a topic nor an alias";
@@ -41,7 +46,13 @@ impl Aliases {
             self.topics.resize(at + 1, None);
         }
         if let Some(place) = self.topics.get_mut(at) {
-            *place = Some(Arc::clone(&topic));
+            let before = place.as_ref().map_or(0, |topic| topic.len());
+            let bytes = self.bytes - before + topic.len();
+            if bytes > LONGEST_TOGETHER {
+                let words = "the topics of the topic aliases are too long together";
+                return Err(Violation { reason: reason::QUOTA_EXCEEDED, words });
+            }
+            (*place, self.bytes) = (Some(Arc::clone(&topic)), bytes);
         }
         Ok(topic)
     }
@@ -59,6 +70,20 @@ mod tests {
         assert_eq!(aliases.resolve("".into(), Some(2)).as_deref(), Ok("a"));
         assert_eq!(aliases.resolve("b".into(), Some(2)).as_deref(), Ok("b"));
         assert_eq!(aliases.resolve("".into(), Some(2)).as_deref(), Ok("b"));
+    }
+
+    #[test]
+    fn the_topics_of_aliases_are_bounded_together() {
+        let mut aliases = Aliases::new(64);
+        let longest: Arc<str> = "x".repeat(65_535).into();
+        for _ in 0..2 {
+            assert!(aliases.resolve(longest.clone(), Some(1)).is_ok(), "one of the longest fits, and again");
+        }
+        let refused = aliases.resolve("ab".into(), Some(2)).unwrap_err();
+        assert_eq!(refused.reason, reason::QUOTA_EXCEEDED);
+        assert!(aliases.resolve("ab".into(), Some(1)).is_ok());
+        assert!(aliases.resolve("ab".into(), Some(2)).is_ok());
+        assert_eq!(aliases.bytes, 4);
     }
 
     #[test]

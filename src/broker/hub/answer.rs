@@ -8,7 +8,7 @@ use crate::broker::packet::{Publish, Reply, Request, reason};
 use crate::broker::publication::{Origin, Publication, Qos};
 use crate::broker::saved::{Change, SessionFacts, Stage};
 
-use super::filter::is_topic;
+use super::filter::{is_system, is_topic};
 use super::window::{Outcome, Said};
 use super::{Accepted, ConnectionId, Hub, Violation};
 
@@ -105,7 +105,7 @@ impl Hub {
             return Some(reason::TOPIC_NAME_INVALID);
         }
         // What begins with `$` is the broker's own to say.
-        topic.starts_with('$').then_some(reason::NOT_AUTHORIZED)
+        is_system(topic).then_some(reason::NOT_AUTHORIZED)
     }
 
     fn take_in(&mut self, slot: usize, id: u16) -> Result<(), Violation> {

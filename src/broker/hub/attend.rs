@@ -1,5 +1,6 @@
 //! Clients come and go; their sessions may outlive that.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::broker::figures::{count, set};
 use crate::broker::packet::{ConnAck, Connect, Version, reason};
 use crate::broker::publication::Qos;
-use crate::broker::rights::Allowed;
+use crate::broker::rights::{Allowed, is_inside};
 use crate::broker::saved::{Change, SessionFacts, Stage};
 
 use super::keep::wall;
@@ -54,7 +55,7 @@ impl Hub {
         };
         let id = self.name_connection(slot);
         let expiry = connect.session_expiry.min(self.longest_expiry());
-        let Self { sessions, journal, limits, deadlines, .. } = self;
+        let Self { sessions, groups, journal, limits, deadlines, .. } = self;
         let session = sessions.get_mut(slot).ok_or(reason::UNSPECIFIED_ERROR)?;
         if let Some(deadline) = session.deadline.take() {
             deadlines.remove(&(deadline, slot));
@@ -67,7 +68,12 @@ impl Hub {
         session.expiry = expiry;
         session.user = user;
         session.allowed = allowed;
-        session.link = Some(Link::new(id, bell, connect, limits.in_flight, limits.receive_maximum));
+        let mut link = Link::new(id, bell, connect, limits.in_flight, limits.receive_maximum);
+        // A client begins anew to count what it has under way (MQTT 5, chapter 4.9). One that has forgotten what it had
+        // never releases it.
+        link.incoming_quota = link.incoming_quota.saturating_add(session.incoming.len());
+        session.link = Some(link);
+        session.groups().for_each(|group| groups.arrive(group, slot));
         session.window.resume();
         if let Some(link) = &mut session.link {
             link.ring();
@@ -86,6 +92,15 @@ impl Hub {
         self.figures.clients_most.fetch_max(self.connected as u64, Ordering::Relaxed);
         let answer = self.answer(connect, &client, expiry, known.is_some());
         Ok(Attached { connection: id, client, answer })
+    }
+
+    /// Whether a user may not attach by that id, because another has it or is expected back by it. Nobody takes the id of
+    /// somebody inside the gateway; what others have, whoever `may_take_over`.
+    pub fn is_anothers(&self, client: &str, user: Option<&str>, may_take_over: bool) -> bool {
+        let session = self.clients.get(client).and_then(|slot| self.sessions.get(*slot));
+        session
+            .map(|session| session.user.as_deref())
+            .is_some_and(|owner| owner != user && (!may_take_over || owner.is_some_and(is_inside)))
     }
 
     /// A connection is gone. Does nothing if another has taken its session over.
@@ -229,13 +244,19 @@ impl Hub {
         Err(reason::QUOTA_EXCEEDED)
     }
 
-    /// When there are too many sessions, the one away longest goes.
+    /// When there are too many sessions, one goes whose client is away: of the user that has most of those, so that nobody
+    /// ends other users' by making many, the one away longest.
     fn make_room_for_a_session(&mut self, now: Instant) -> Result<(), u8> {
         if self.sessions.len() < self.limits.sessions {
             return Ok(());
         }
-        let away = self.sessions.iter().filter(|(_, session)| session.link.is_none());
-        let Some((slot, _)) = away.max_by_key(|(_, session)| session.away_for(now)) else {
+        let away = || self.sessions.iter().filter(|(_, session)| session.link.is_none());
+        let mut have: HashMap<Option<&str>, usize> = HashMap::new();
+        for (_, session) in away() {
+            *have.entry(session.user.as_deref()).or_default() += 1;
+        }
+        let by_user = |session: &Session| have.get(&session.user.as_deref()).copied();
+        let Some((slot, _)) = away().max_by_key(|(_, session)| (by_user(session), session.away_for(now))) else {
             count(&self.figures.refused_full);
             return Err(reason::QUOTA_EXCEEDED);
         };
@@ -246,9 +267,10 @@ impl Hub {
 
     /// A client is not there any more.
     fn part(&mut self, slot: usize, ending: Ending, now: Instant) {
-        let Self { sessions, tally, journal, .. } = self;
+        let Self { sessions, groups, tally, journal, .. } = self;
         let Some(session) = sessions.get_mut(slot) else { return };
         session.link = None;
+        session.groups().for_each(|group| groups.depart(group, slot));
         self.connected = self.connected.saturating_sub(1);
         if ending == Ending::Left {
             session.will = None;
@@ -274,8 +296,7 @@ impl Hub {
     fn pass_on(&mut self, slot: usize, now: Instant) {
         let Self { sessions, groups, tally, journal, .. } = self;
         let Some(session) = sessions.get(slot) else { return };
-        let numbers = session.subscriptions.values().map(|subscription| subscription.group).filter(|group| *group != 0);
-        let served: Vec<u32> = numbers.filter(|group| groups.is_served(*group, sessions)).collect();
+        let served: Vec<u32> = session.groups().filter(|group| groups.is_served(*group)).collect();
         let Some(session) = sessions.get_mut(slot).filter(|_| !served.is_empty()) else { return };
         let stays = |item: &Item| !served.contains(&item.group) || !may_go_to_another(item);
         let mut items = session.window.take_unless(tally, stays);

@@ -7,6 +7,7 @@ use crate::broker::figures::{add, count, set};
 use crate::broker::publication::Publication;
 use crate::broker::saved::Change;
 
+use super::filter::is_system;
 use super::{Bell, Hub};
 
 impl Hub {
@@ -26,7 +27,7 @@ impl Hub {
             self.look_after(slot, now);
         }
         let expired = self.retained.sweep(now);
-        for topic in expired.iter().filter(|topic| !topic.starts_with('$')) {
+        for topic in expired.iter().filter(|topic| !is_system(topic)) {
             self.journal.note(Change::Cleared(topic));
         }
         if !expired.is_empty() {

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::broker::figures::count;
+use crate::broker::packet::size::publish_packet;
 use crate::broker::packet::{Delivery, Reply, reason};
 use crate::broker::publication::{Publication, Qos};
 use crate::broker::saved::{Change, Stage, Waiting};
 
 use super::outbox::Item;
 use super::session::{Link, Session};
-use super::size::publish_packet;
 use super::{ConnectionId, Hub};
 
 /// How many retained topics are looked at in one call: a fraction of a millisecond.
 const STEPS: usize = 1_000;
 /// What a packet counts for beside what its publisher put into it, in bytes.
 const PACKET: usize = 16;
+/// What the number of a subscription takes in a packet, at most, in bytes.
+const NUMBER: usize = 5;
 
 /// What became of an attempt to send something.
 enum Sent {
@@ -97,7 +99,7 @@ impl Hub {
             }
             Stage::Waiting => {}
         }
-        Sent::Bytes(PACKET + item.waiting.publication.size())
+        Sent::Bytes(packet(&item.waiting))
     }
 
     fn send_retained(&mut self, slot: usize, steps: &mut usize, now: Instant, replies: &mut Vec<Reply>) -> Sent {
@@ -160,7 +162,7 @@ impl Hub {
             return Sent::Bytes(0);
         }
         count(&figures.sent);
-        let bytes = PACKET + waiting.publication.size();
+        let bytes = packet(waiting);
         if qos == Qos::AtMostOnce {
             replies.push(Reply::Publish(last_delivery(item.waiting, now)));
             return Sent::Bytes(bytes);
@@ -193,6 +195,11 @@ impl Hub {
             }
         }
     }
+}
+
+/// About what a message takes on the wire, in bytes.
+fn packet(waiting: &Waiting) -> usize {
+    PACKET + NUMBER * waiting.subscriptions.len() + waiting.publication.size()
 }
 
 fn is_too_large(link: Option<&Link>, waiting: &Waiting) -> bool {

@@ -9,6 +9,7 @@ use crate::broker::rights::Allowed;
 use crate::broker::saved::{Change, Saved, SavedSession, SessionFacts, Stage, Waiting};
 
 use super::Hub;
+use super::filter::{is_system, matches, parse};
 use super::outbox::Item;
 use super::retained::Outcome;
 use super::session::Session;
@@ -38,7 +39,7 @@ impl Hub {
 
     /// Everything that is worth saving, as it is now.
     pub fn save(&self, now: Instant) -> Saved {
-        let retained = self.retained.iter().filter(|publication| !publication.topic.starts_with('$'));
+        let retained = self.retained.iter().filter(|publication| !is_system(&publication.topic));
         let sessions = self.sessions.iter().map(|(_, session)| session).filter(|session| session.is_lasting());
         Saved { retained: retained.cloned().collect(), sessions: sessions.map(|session| saved(session, now)).collect() }
     }
@@ -69,11 +70,6 @@ impl Hub {
         for id in saved.incoming {
             session.incoming.insert(id);
         }
-        let items = saved.waiting.into_iter().filter(|waiting| waiting.qos > Qos::AtMostOnce);
-        let (sent, mut unsent): (Vec<_>, Vec<_>) =
-            items.map(|waiting| Item { waiting, group: 0 }).partition(|item| item.waiting.stage != Stage::Waiting);
-        unsent.extend(session.window.restore(sent, &mut self.tally));
-        unsent.sort_by_key(|item| item.waiting.number);
 
         let slot = self.sessions.insert(session);
         self.clients.insert(saved.client, slot);
@@ -82,9 +78,20 @@ impl Hub {
                 count(&self.figures.refused_subscriptions);
             }
         }
+        let Self { sessions, tally, limits, .. } = self;
+        let Some(session) = sessions.get_mut(slot) else { return };
+        let items = saved.waiting.into_iter().filter(|waiting| waiting.qos > Qos::AtMostOnce);
+        let items = items.map(|waiting| {
+            let group = group_of(session, &waiting.publication.topic, limits.levels);
+            Item { waiting, group }
+        });
+        let (sent, mut unsent): (Vec<_>, Vec<_>) =
+            items.collect::<Vec<_>>().into_iter().partition(|item| item.waiting.stage != Stage::Waiting);
+        unsent.extend(session.window.restore(sent, tally));
+        unsent.sort_by_key(|item| item.waiting.number);
         for mut item in unsent {
             item.waiting.stage = Stage::Waiting;
-            if self.make_room(slot, &item.waiting.publication, item.waiting.qos, now)
+            if self.make_room(slot, &item.waiting.publication, item.waiting.subscriptions.len(), item.waiting.qos, now)
                 && let Some(session) = self.sessions.get_mut(slot)
             {
                 session.outbox.push(item, &mut self.tally);
@@ -107,6 +114,17 @@ fn saved(session: &Session, now: Instant) -> SavedSession {
         waiting: waiting.filter(|waiting: &&Waiting| waiting.qos > Qos::AtMostOnce).cloned().collect(),
         incoming: session.incoming.iter().collect(),
     }
+}
+
+/// As whose member a client has got something that waits for it, as far as its subscriptions tell: a group that is
+/// the only one of them to want it. 0 if it is for the client alone, or nobody can tell.
+fn group_of(session: &Session, topic: &str, levels: usize) -> u32 {
+    let wanting = session.subscriptions.iter().filter(|(filter, _)| {
+        let filter = parse(filter, levels).map(|parsed| parsed.filter);
+        filter.is_some_and(|filter| matches(filter, topic))
+    });
+    let mut groups = wanting.map(|(_, subscription)| subscription.group);
+    groups.next().filter(|_| groups.next().is_none()).unwrap_or(0)
 }
 
 /// What the wall clock showed that long ago.

@@ -21,7 +21,6 @@ mod retained;
 mod route;
 mod session;
 mod shared;
-mod size;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -38,6 +37,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 pub use aliases::Aliases;
+pub use filter::parse as parse_filter;
 
 use super::figures::{Figures, set};
 use super::limits::Limits;
@@ -159,6 +159,8 @@ pub struct Hub {
     random: RandomState,
     /// The receivers of the publication that is being routed. Empty in between; kept for its room.
     hits: Vec<route::Hit>,
+    /// The last message that could not be retained, for the log: its topic and its size in bytes.
+    not_retained: Option<(Arc<str>, usize)>,
 }
 
 impl Hub {
@@ -185,6 +187,7 @@ impl Hub {
             last_connection: 0,
             random: RandomState::new(),
             hits: Vec::new(),
+            not_retained: None,
         }
     }
 

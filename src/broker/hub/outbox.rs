@@ -10,8 +10,10 @@ use crate::broker::saved::Waiting;
 /// The room that is kept while nothing waits, in messages.
 const ROOM: usize = 256;
 
-/// What a message takes for each client it waits for, beside itself, in bytes.
+/// What a message takes for each client it waits for, beside itself, in bytes; and for each number of a
+/// subscription of that client.
 const PLACE: usize = 64;
+const NUMBER: usize = 8;
 
 /// A message for one client.
 #[derive(Debug)]
@@ -25,8 +27,18 @@ pub struct Item {
 impl Item {
     /// What it counts for, in bytes.
     pub fn weight(&self) -> usize {
-        self.waiting.publication.weight()
+        weight(&self.waiting.publication, self.waiting.subscriptions.len())
     }
+
+    /// What it counts for beside its publication, in bytes.
+    fn place(&self) -> usize {
+        PLACE + NUMBER * self.waiting.subscriptions.len()
+    }
+}
+
+/// What a message counts for in the outbox of a client with so many subscriptions with a number to it, in bytes.
+pub fn weight(publication: &Publication, subscriptions: usize) -> usize {
+    publication.weight() + NUMBER * subscriptions
 }
 
 /// What waits for all clients together, in their outboxes and in their windows. A message that waits for several of
@@ -50,16 +62,18 @@ impl Tally {
         self.bytes
     }
 
-    /// What one more client takes for which a message waits, in bytes.
-    pub fn cost(&self, publication: &Arc<Publication>) -> usize {
-        PLACE + if self.shared.contains_key(&address(publication)) { 0 } else { publication.weight() }
+    /// What one more client takes for which a message waits, by so many subscriptions with a number, in bytes.
+    pub fn cost(&self, publication: &Arc<Publication>, subscriptions: usize) -> usize {
+        PLACE
+            + NUMBER * subscriptions
+            + if self.shared.contains_key(&address(publication)) { 0 } else { publication.weight() }
     }
 
     /// One more.
     pub fn add(&mut self, item: &Item) {
         let publication = &item.waiting.publication;
         self.messages += 1;
-        self.bytes += self.cost(publication);
+        self.bytes += self.cost(publication, item.waiting.subscriptions.len());
         *self.shared.entry(address(publication)).or_default() += 1;
     }
 
@@ -68,7 +82,7 @@ impl Tally {
         let publication = &item.waiting.publication;
         let Entry::Occupied(mut clients) = self.shared.entry(address(publication)) else { return };
         self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(PLACE);
+        self.bytes = self.bytes.saturating_sub(item.place());
         *clients.get_mut() -= 1;
         if *clients.get() == 0 {
             clients.remove();

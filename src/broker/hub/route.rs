@@ -8,7 +8,8 @@ use crate::broker::publication::{Publication, Qos};
 use crate::broker::saved::{Change, Stage, Waiting};
 
 use super::Hub;
-use super::outbox::Item;
+use super::filter::is_system;
+use super::outbox::{Item, weight};
 use super::retained::Outcome;
 use super::session::Session;
 use super::tree::Subscriber;
@@ -61,14 +62,20 @@ impl Hub {
         reached
     }
 
+    /// The last message that could not be retained since this was asked: its topic and its size in bytes.
+    pub fn take_not_retained(&mut self) -> Option<(Arc<str>, usize)> {
+        self.not_retained.take()
+    }
+
     fn retain(&mut self, publication: &Arc<Publication>) {
         // What the broker says of itself is said again after a restart.
-        let is_lasting = !publication.topic.starts_with('$');
+        let is_lasting = !is_system(&publication.topic);
         match self.retained.keep(publication, self.serial, &self.limits) {
             Outcome::Kept if is_lasting => self.journal.note(Change::Retained(publication)),
             Outcome::Cleared if is_lasting => self.journal.note(Change::Cleared(&publication.topic)),
             Outcome::NoRoom { cleared } => {
                 count(&self.figures.not_retained);
+                self.not_retained = Some((Arc::clone(&publication.topic), publication.size()));
                 if cleared && is_lasting {
                     self.journal.note(Change::Cleared(&publication.topic));
                 }
@@ -121,7 +128,7 @@ impl Hub {
             count(&self.figures.withheld);
             return false;
         }
-        if !self.make_room(hit.slot, publication, qos, now) {
+        if !self.make_room(hit.slot, publication, hit.subscriptions.len(), qos, now) {
             return true;
         }
         let Self { sessions, tally, journal, .. } = self;
@@ -146,8 +153,15 @@ impl Hub {
 
     /// Makes room for one more message for a client, if need be at the expense of its oldest, or of those of the client for
     /// which most waits. Whether there is room now; if not, it was counted.
-    pub(super) fn make_room(&mut self, slot: usize, publication: &Arc<Publication>, qos: Qos, now: Instant) -> bool {
-        let weight = publication.weight();
+    pub(super) fn make_room(
+        &mut self,
+        slot: usize,
+        publication: &Arc<Publication>,
+        subscriptions: usize,
+        qos: Qos,
+        now: Instant,
+    ) -> bool {
+        let weight = weight(publication, subscriptions);
         if weight > self.limits.queued_bytes.min(self.limits.queued_bytes_together) {
             count(&self.figures.dropped_full);
             return false;
@@ -168,7 +182,7 @@ impl Hub {
                 return false;
             }
         }
-        while self.tally.bytes() + self.tally.cost(publication) > self.limits.queued_bytes_together {
+        while self.tally.bytes() + self.tally.cost(publication, subscriptions) > self.limits.queued_bytes_together {
             let hog = self.find_hog();
             if hog == slot && qos == Qos::AtMostOnce {
                 count(&self.figures.dropped_slow);
@@ -185,13 +199,11 @@ impl Hub {
     /// The client for which most waits, or not much less than when it was looked last.
     fn find_hog(&mut self) -> usize {
         let (hog, then) = self.hog;
-        let is_still_one = self
-            .sessions
-            .get(hog)
-            .is_some_and(|session| session.outbox.bytes() > 0 && session.outbox.bytes() >= then / 2);
+        let is_still_one =
+            self.sessions.get(hog).is_some_and(|session| session.waiting() > 0 && session.waiting() >= then / 2);
         if !is_still_one {
-            let most = self.sessions.iter().max_by_key(|(_, session)| session.outbox.bytes());
-            self.hog = most.map_or((0, 0), |(slot, session)| (slot, session.outbox.bytes()));
+            let most = self.sessions.iter().max_by_key(|(_, session)| session.waiting());
+            self.hog = most.map_or((0, 0), |(slot, session)| (slot, session.waiting()));
         }
         self.hog.0
     }
@@ -199,7 +211,11 @@ impl Hub {
     fn drop_oldest(&mut self, slot: usize, now: Instant) -> bool {
         let Self { sessions, tally, journal, figures, .. } = self;
         let Some(session) = sessions.get_mut(slot) else { return false };
-        let Some(item) = session.outbox.pop(tally) else { return false };
+        let Session { outbox, window, link, .. } = session;
+        // What was sent and is not acknowledged may have arrived, so it goes last; but it does go, or those who
+        // never acknowledge anything would keep everybody from theirs.
+        let item = outbox.pop(tally).or_else(|| window.drop_oldest(link.is_some(), tally));
+        let Some(item) = item else { return false };
         let Waiting { qos, number, publication, .. } = item.waiting;
         count(match qos {
             _ if publication.has_expired(now) => &figures.expired,

@@ -140,6 +140,16 @@ impl Session {
         left.map_or(Duration::ZERO, |left| Duration::from_secs(self.expiry.into()).saturating_sub(left))
     }
 
+    /// The groups it is in, by their numbers.
+    pub fn groups(&self) -> impl Iterator<Item = u32> {
+        self.subscriptions.values().map(|subscription| subscription.group).filter(|group| *group != 0)
+    }
+
+    /// What waits for it or is under way to it, in bytes.
+    pub fn waiting(&self) -> usize {
+        self.outbox.bytes() + self.window.bytes()
+    }
+
     /// The number of one more message for it.
     pub fn next_number(&mut self) -> u64 {
         self.last_number += 1;

@@ -17,15 +17,42 @@ pub struct Groups {
 
 #[derive(Debug, Default)]
 struct Group {
-    members: Vec<Subscriber>,
+    /// Members that are there, and those that are away: of a large group most may be.
+    here: Members,
+    away: Members,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    all: Vec<Subscriber>,
     /// Whose turn it is.
     next: usize,
 }
 
+impl Members {
+    fn of(&mut self, slot: usize) -> Option<&mut Subscriber> {
+        self.all.iter_mut().find(|member| member.slot == slot)
+    }
+
+    fn take(&mut self, slot: usize) -> Option<Subscriber> {
+        let at = self.all.iter().position(|member| member.slot == slot)?;
+        self.next -= usize::from(at < self.next);
+        Some(self.all.remove(at))
+    }
+
+    /// The next one that is good. It had its turn then.
+    fn choose(&mut self, is_good: impl Fn(&Subscriber) -> bool) -> Option<Subscriber> {
+        let count = self.all.len();
+        let at =
+            (0..count).map(|turn| (self.next + turn) % count).find(|at| self.all.get(*at).is_some_and(&is_good))?;
+        self.next = at + 1;
+        self.all.get(at).copied()
+    }
+}
+
 impl Groups {
-    /// A client joins, or wants something else from now on. The group's number, whether the group is new, and whether the
-    /// member is.
-    pub fn join(&mut self, shared_filter: &str, subscriber: Subscriber) -> (u32, bool, bool) {
+    /// A client joins, or wants something else from now on. The group's number, and whether the group is new.
+    pub fn join(&mut self, shared_filter: &str, subscriber: Subscriber, is_there: bool) -> (u32, bool) {
         let known = self.by_filter.get(shared_filter).copied();
         let number = known.unwrap_or_else(|| {
             // Numbers come again after four thousand million groups; one that is still taken is passed over.
@@ -40,24 +67,33 @@ impl Groups {
             self.by_filter.insert(shared_filter.into(), number);
         }
         let group = self.by_number.entry(number).or_default();
-        let is_new_member = match group.members.iter_mut().find(|member| member.slot == subscriber.slot) {
-            Some(member) => {
-                *member = subscriber;
-                false
-            }
-            None => {
-                group.members.push(subscriber);
-                true
-            }
-        };
-        (number, known.is_none(), is_new_member)
+        let members = if is_there { &mut group.here } else { &mut group.away };
+        match members.of(subscriber.slot) {
+            Some(member) => *member = subscriber,
+            None => members.all.push(subscriber),
+        }
+        (number, known.is_none())
+    }
+
+    /// A client of the group comes.
+    pub fn arrive(&mut self, number: u32, slot: usize) {
+        let Some(group) = self.by_number.get_mut(&number) else { return };
+        let member = group.away.take(slot);
+        group.here.all.extend(member);
+    }
+
+    /// A client of the group goes, and may be back.
+    pub fn depart(&mut self, number: u32, slot: usize) {
+        let Some(group) = self.by_number.get_mut(&number) else { return };
+        let member = group.here.take(slot);
+        group.away.all.extend(member);
     }
 
     /// A client leaves. Whether the group is no more.
     pub fn leave(&mut self, shared_filter: &str, number: u32, slot: usize) -> bool {
         let Some(group) = self.by_number.get_mut(&number) else { return false };
-        group.members.retain(|member| member.slot != slot);
-        if !group.members.is_empty() {
+        let _ = group.here.take(slot).or_else(|| group.away.take(slot));
+        if !group.here.all.is_empty() || !group.away.all.is_empty() {
             return false;
         }
         self.by_number.remove(&number);
@@ -65,10 +101,25 @@ impl Groups {
         true
     }
 
+    /// Each member is where its session is.
+    #[cfg(test)]
+    pub fn check(&self, sessions: &Sessions) {
+        let mut members = 0;
+        for (number, group) in &self.by_number {
+            for (all, is_there) in [(&group.here.all, true), (&group.away.all, false)] {
+                for session in all.iter().map(|member| sessions.get(member.slot).unwrap()) {
+                    assert_eq!(session.link.is_some(), is_there);
+                    assert!(session.groups().any(|group| group == *number));
+                }
+            }
+            members += group.here.all.len() + group.away.all.len();
+        }
+        assert_eq!(members, sessions.iter().flat_map(|(_, session)| session.groups()).count());
+    }
+
     /// Whether a member of a group is there.
-    pub fn is_served(&self, number: u32, sessions: &Sessions) -> bool {
-        let is_there = |member: &Subscriber| sessions.get(member.slot).is_some_and(|session| session.link.is_some());
-        self.by_number.get(&number).is_some_and(|group| group.members.iter().any(is_there))
+    pub fn is_served(&self, number: u32) -> bool {
+        self.by_number.get(&number).is_some_and(|group| !group.here.all.is_empty())
     }
 
     /// Who gets a message, of those that may hear of it: the next member that is there and can keep up, then any that is
@@ -81,19 +132,14 @@ impl Groups {
         queued: usize,
     ) -> Option<Subscriber> {
         let group = self.by_number.get_mut(&number)?;
-        let find = |is_good: &dyn Fn(&Subscriber, &Session) -> bool| {
-            let mut turns = (0..group.members.len()).map(|turn| (group.next + turn) % group.members.len());
-            turns.find(|at| {
-                let Some(member) = group.members.get(*at) else { return false };
-                let Some(session) = sessions.get(member.slot) else { return false };
-                is_good(member, session) && (!member.is_checked || session.allowed.may_hear(&publication.topic))
-            })
+        let is_good = |member: &Subscriber, is_good: &dyn Fn(&Session) -> bool| {
+            let Some(session) = sessions.get(member.slot) else { return false };
+            is_good(session) && (!member.is_checked || session.allowed.may_hear(&publication.topic))
         };
         let waits = |member: &Subscriber| member.qos.min(publication.qos) > Qos::AtMostOnce;
-        let chosen = find(&|_, session| session.link.is_some() && session.outbox.len() < queued)
-            .or_else(|| find(&|_, session| session.link.is_some()))
-            .or_else(|| find(&|member, session| session.is_lasting() && waits(member)))?;
-        group.next = chosen + 1;
-        group.members.get(chosen).copied()
+        let Group { here, away } = group;
+        here.choose(|member| is_good(member, &|session| session.outbox.len() < queued))
+            .or_else(|| here.choose(|member| is_good(member, &|_| true)))
+            .or_else(|| away.choose(|member| waits(member) && is_good(member, &Session::is_lasting)))
     }
 }

@@ -7,9 +7,9 @@ use crate::broker::packet::{RetainedWanted, Wanted, reason};
 use crate::broker::saved::Change;
 
 use super::answer::violation;
-use super::filter::{has_wildcards, parse};
+use super::filter::{has_wildcards, is_shared, parse};
 use super::retained::Cursor;
-use super::session::Subscription;
+use super::session::{Session, Subscription};
 use super::tree::{Subscriber, Who};
 use super::{Hub, Violation};
 
@@ -23,7 +23,7 @@ impl Hub {
         filters: Vec<Wanted>,
         identifier: Option<u32>,
     ) -> Result<Vec<u8>, Violation> {
-        let shares_without_itself = |wanted: &Wanted| wanted.no_local && wanted.filter.starts_with("$share/");
+        let shares_without_itself = |wanted: &Wanted| wanted.no_local && is_shared(&wanted.filter);
         if filters.iter().any(shares_without_itself) {
             return Err(violation(
                 reason::PROTOCOL_ERROR,
@@ -88,7 +88,7 @@ impl Hub {
         };
         let mut number = 0;
         if parsed.group.is_some() {
-            let (group, is_new_group, _) = self.groups.join(&wanted.filter, subscriber);
+            let (group, is_new_group) = self.groups.join(&wanted.filter, subscriber, session.link.is_some());
             if is_new_group {
                 self.tree.insert_group(parsed.filter, group);
             }
@@ -96,7 +96,9 @@ impl Hub {
         } else {
             self.tree.insert(parsed.filter, subscriber);
             // What is retained comes from the beginning with each subscription that wants it so, and once.
-            session.cursors.retain(|cursor| cursor.filter != filter);
+            if !is_new {
+                session.cursors.retain(|cursor| cursor.filter != filter);
+            }
             let wants_retained =
                 wanted.retained == RetainedWanted::All || wanted.retained == RetainedWanted::IfNew && is_new;
             if wants_retained && !is_restored {
@@ -126,13 +128,16 @@ impl Hub {
                 reasons.push(if is_filter { reason::NO_SUBSCRIPTION_EXISTED } else { reason::TOPIC_FILTER_INVALID });
                 continue;
             };
-            session.cursors.retain(|cursor| *cursor.filter != **filter);
             session.filter_bytes = session.filter_bytes.saturating_sub(cost(filter));
             if session.is_lasting() {
                 self.journal.note(Change::Unsubscribed { client: &session.client, filter });
             }
             self.forget_subscription(slot, &subscription);
             reasons.push(reason::SUCCESS);
+        }
+        if let Some(session) = self.sessions.get_mut(slot) {
+            let Session { cursors, subscriptions, .. } = session;
+            cursors.retain(|cursor| subscriptions.contains_key(&cursor.filter));
         }
         set(&self.figures.subscriptions, self.subscriptions);
         reasons
@@ -169,7 +174,7 @@ impl Hub {
             if *group == 0 {
                 tree.insert(parsed.filter, subscriber);
             } else {
-                groups.join(text, subscriber);
+                groups.join(text, subscriber, session.link.is_some());
             }
             if let Some(cursor) = session.cursors.iter_mut().find(|cursor| cursor.filter == *text) {
                 cursor.is_checked = is_checked;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::broker::publication::Qos;
 
-use super::filter::has_wildcards;
+use super::filter::{has_wildcards, is_system};
 
 /// One client's subscription to a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Tree {
             return;
         }
         // Topics that begin with `$` are not meant by a wildcard at the beginning.
-        if !topic.starts_with('$') {
+        if !is_system(topic) {
             self.descend(root, Some(topic), show);
         } else {
             let (level, rest) = cut(topic);

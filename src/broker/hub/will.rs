@@ -9,7 +9,7 @@ use crate::broker::publication::{Origin, Publication};
 use crate::broker::rights::Allowed;
 
 use super::Hub;
-use super::filter::is_topic;
+use super::filter::{is_system, is_topic};
 
 impl Hub {
     /// Whether a client may come with the will it has.
@@ -21,7 +21,7 @@ impl Hub {
         if !is_topic(&will.topic, self.limits.levels) {
             return Err(reason::TOPIC_NAME_INVALID);
         }
-        if will.topic.starts_with('$') || !allowed.may_publish(&will.topic) {
+        if is_system(&will.topic) || !allowed.may_publish(&will.topic) {
             count(&self.figures.refused_publications);
             return Err(reason::NOT_AUTHORIZED);
         }
@@ -64,8 +64,8 @@ fn publication(will: Will, client: &Arc<str>, user: Option<&Arc<str>>, now: Inst
     }
 }
 
-/// What a will counts for, in bytes.
+/// What a will counts for, in bytes: pairs of its own with nothing in them too.
 fn size(will: &Will) -> usize {
-    let properties = will.properties.as_ref().map_or(0, |properties| properties.size());
+    let properties = will.properties.as_ref().map_or(0, |properties| properties.weight());
     will.topic.len() + will.payload.len() + properties
 }

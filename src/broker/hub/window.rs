@@ -35,7 +35,8 @@ pub struct Window {
 
 #[derive(Debug)]
 struct Entry {
-    item: Item,
+    /// `None`: it was [dropped](Window::drop_oldest), and the client may still answer for it.
+    item: Option<Item>,
     /// Whether it takes one of the places the client granted on this connection.
     takes_a_place: bool,
 }
@@ -82,7 +83,6 @@ impl Window {
     }
 
     /// What they count for, in bytes.
-    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -102,7 +102,7 @@ impl Window {
         tally.add(&item);
         self.count += 1;
         self.under_way += 1;
-        self.entries.push_back(Some(Entry { item, takes_a_place: true }));
+        self.entries.push_back(Some(Entry { item: Some(item), takes_a_place: true }));
         self.resumed = self.entries.len();
         id
     }
@@ -111,7 +111,14 @@ impl Window {
     pub fn hear(&mut self, id: u16, said: Said, tally: &mut Tally) -> Outcome {
         let Some(at) = self.position(id) else { return Outcome::Unknown };
         let Some(entry) = self.entries.get_mut(at).and_then(Option::as_mut) else { return Outcome::Unknown };
-        let waiting = &mut entry.item.waiting;
+        let Some(item) = entry.item.as_mut() else {
+            // What was dropped keeps its place until the client's last word on it.
+            if said != Said::Received {
+                self.take(at, tally);
+            }
+            return Outcome::Unknown;
+        };
+        let waiting = &mut item.waiting;
         match (said, waiting.qos, waiting.stage) {
             (Said::Taken, Qos::AtLeastOnce, _)
             | (Said::Refused, Qos::ExactlyOnce, Stage::Sent(_))
@@ -133,9 +140,12 @@ impl Window {
     pub fn resume(&mut self) {
         self.resumed = 0;
         self.under_way = 0;
-        for entry in self.entries.iter_mut().flatten() {
-            entry.takes_a_place = false;
+        for place in &mut self.entries {
+            // Nobody answers any more for what was dropped.
+            place.take_if(|entry| entry.item.is_none());
+            place.iter_mut().for_each(|entry| entry.takes_a_place = false);
         }
+        self.close_up();
     }
 
     /// Whether there is something a new connection has not been told of yet.
@@ -145,11 +155,13 @@ impl Window {
 
     /// What it is to be told of next, if the client takes `quota` at once: in the order in which it was sent.
     pub fn next_again(&mut self, quota: usize) -> Option<&Item> {
-        while let Some(None) = self.entries.get(self.resumed) {
+        let is_gone = |place: &Option<Entry>| place.as_ref().is_none_or(|entry| entry.item.is_none());
+        while self.entries.get(self.resumed).is_some_and(is_gone) {
             self.resumed += 1;
         }
         let entry = self.entries.get_mut(self.resumed).and_then(Option::as_mut)?;
-        if let Stage::Sent(_) = entry.item.waiting.stage {
+        let item = entry.item.as_ref()?;
+        if let Stage::Sent(_) = item.waiting.stage {
             if self.under_way >= quota {
                 return None;
             }
@@ -157,12 +169,26 @@ impl Window {
             self.under_way += 1;
         }
         self.resumed += 1;
-        Some(&entry.item)
+        Some(item)
     }
 
     /// Takes one out that is not to be sent again.
     pub fn forget(&mut self, id: u16, tally: &mut Tally) -> Option<Item> {
         self.position(id).and_then(|at| self.take(at, tally))
+    }
+
+    /// Takes the oldest out to make room for others. A client that is there has been sent it and may answer, so
+    /// for such a one its id and its place stay taken until then.
+    pub fn drop_oldest(&mut self, is_there: bool, tally: &mut Tally) -> Option<Item> {
+        let has_item = |place: &Option<Entry>| place.as_ref().is_some_and(|entry| entry.item.is_some());
+        let at = self.entries.iter().position(has_item)?;
+        let entry = self.entries.get_mut(at).and_then(Option::as_mut)?;
+        if !is_there || !entry.takes_a_place {
+            return self.take(at, tally);
+        }
+        let item = entry.item.take()?;
+        self.uncount(&item, tally);
+        Some(item)
     }
 
     /// Takes out what does not stay.
@@ -173,7 +199,7 @@ impl Window {
 
     /// Everything that is not done with, in the order in which it was sent.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
-        self.entries.iter().flatten().map(|entry| &entry.item)
+        self.entries.iter().flatten().filter_map(|entry| entry.item.as_ref())
     }
 
     /// Takes in what an earlier run had sent. What does not fit together is given back, to be sent anew.
@@ -210,7 +236,7 @@ impl Window {
             self.bytes += item.weight();
             tally.add(&item);
             self.count += 1;
-            self.entries.push_back(Some(Entry { item, takes_a_place: false }));
+            self.entries.push_back(Some(Entry { item: Some(item), takes_a_place: false }));
         }
         left
     }
@@ -221,10 +247,22 @@ impl Window {
 
     fn take(&mut self, at: usize, tally: &mut Tally) -> Option<Item> {
         let Entry { item, takes_a_place } = self.entries.get_mut(at)?.take()?;
+        self.under_way = self.under_way.saturating_sub(usize::from(takes_a_place));
+        if let Some(item) = &item {
+            self.uncount(item, tally);
+        }
+        self.close_up();
+        item
+    }
+
+    fn uncount(&mut self, item: &Item, tally: &mut Tally) {
         self.count = self.count.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(item.weight());
-        self.under_way = self.under_way.saturating_sub(usize::from(takes_a_place));
-        tally.sub(&item);
+        tally.sub(item);
+    }
+
+    /// Removes the gaps before everything else.
+    fn close_up(&mut self) {
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
             self.first = after(self.first, 1);
@@ -233,7 +271,6 @@ impl Window {
         if self.entries.is_empty() {
             self.entries.shrink_to(ROOM);
         }
-        Some(item)
     }
 }
 
@@ -301,6 +338,31 @@ mod tests {
         assert_eq!(more, 159);
         window.hear(open, Said::Taken, &mut tally);
         assert!(window.has_room(10, 1 << 20));
+        assert_eq!(window.entries.len(), 0);
+    }
+
+    #[test]
+    fn what_is_dropped_keeps_its_place_until_the_client_answers_or_comes_anew() {
+        let (mut window, mut tally) = (Window::default(), Tally::default());
+        let ids: Vec<u16> = (0..2).map(|number| sent(&mut window, &mut tally, number)).collect();
+        assert_eq!(window.drop_oldest(true, &mut tally).map(|item| item.waiting.number), Some(0));
+        assert_eq!((window.len(), tally.messages(), window.has_room(2, 1 << 20)), (1, 1, false));
+        assert!(matches!(window.hear(ids[0], Said::Taken, &mut tally), Outcome::Unknown));
+        assert!(window.has_room(2, 1 << 20));
+        assert!(window.drop_oldest(true, &mut tally).is_some());
+        window.resume();
+        assert!(!window.is_resuming() && window.has_room(1, 1 << 20));
+        assert_eq!((window.entries.len(), window.bytes(), tally.bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_dropped_half_way_through_qos_2_is_brought_to_its_end() {
+        let (mut window, mut tally) = (Window::default(), Tally::default());
+        let id = window.send(item(0, Qos::ExactlyOnce, Stage::Waiting), &mut tally);
+        window.drop_oldest(true, &mut tally);
+        assert!(matches!(window.hear(id, Said::Received, &mut tally), Outcome::Unknown));
+        assert!(!window.has_room(1, 1 << 20), "its id is not released yet");
+        assert!(matches!(window.hear(id, Said::Complete, &mut tally), Outcome::Unknown));
         assert_eq!(window.entries.len(), 0);
     }
 

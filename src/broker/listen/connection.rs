@@ -15,21 +15,23 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use super::wire::{FULL, Wire};
-use crate::broker::common::Common;
+use crate::broker::common::{Common, TURN};
 use crate::broker::figures::{add, count};
-use crate::broker::hub::{Accepted, Aliases, Bell, ConnectionId, Ending, Violation};
+use crate::broker::hub::{Accepted, Aliases, Bell, ConnectionId, Ending, Violation, parse_filter};
 use crate::broker::packet::incoming::{Requests, frame};
 use crate::broker::packet::outgoing::Manner;
-use crate::broker::packet::{Connect, Publish, Reply, Request, Version, reason};
+use crate::broker::packet::{Connect, Publish, Reply, Request, Version, Wanted, reason};
 use crate::broker::publication::{Origin, Publication, Qos};
-use crate::broker::rights::Login;
+use crate::broker::rights::{Act, Login};
 
 /// How long a client may take nothing of what is written to it.
 const STALLED: Duration = Duration::from_secs(30);
 /// How long it may take to hear why its connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How many requests are handed to the hub at once.
+/// How many requests are handed to the hub at once, at most.
 const STEPS: usize = 512;
+/// After how many packets, heard or sent, others have their turn, whatever this client still has to say.
+const STRETCH: usize = 512;
 /// How far ahead a clock is set that is not to ring.
 const NEVER: Duration = Duration::from_secs(86_400);
 /// Lists that have become longer than this are given back.
@@ -54,6 +56,8 @@ pub struct Connection {
     /// What it has said and the hub has not heard.
     steps: Vec<Step>,
     replies: Vec<Reply>,
+    /// How many packets it has heard and sent since others had their turn.
+    packets: usize,
     /// Whether there may be something for it at the hub.
     is_due: bool,
 }
@@ -64,6 +68,8 @@ enum Step {
     Request(Request),
     /// Nothing, but the client is answered in its turn.
     Answer(Reply),
+    /// It has been told.
+    Nothing,
 }
 
 /// Why a connection ends.
@@ -133,6 +139,7 @@ impl Connection {
             timer: Box::pin(sleep_until(Instant::now() + NEVER)),
             steps: Vec::new(),
             replies: Vec::new(),
+            packets: 0,
             is_due: true,
         }
     }
@@ -154,8 +161,9 @@ impl Connection {
 
     async fn turn(&mut self) -> Result<(), End> {
         self.hear().await?;
+        self.pause().await;
         while self.is_due && !self.wire.is_full() {
-            self.tell_hub()?;
+            self.tell_hub().await?;
             // What is retained is looked through bit by bit, and others want their turn in between.
             tokio::task::consume_budget().await;
         }
@@ -185,6 +193,7 @@ impl Connection {
             let heard = match read {
                 Ok((request, size)) => {
                     self.wire.input.advance(size);
+                    self.packets += 1;
                     count(&self.common().figures.packets_received);
                     self.take(request).await
                 }
@@ -192,17 +201,27 @@ impl Connection {
             };
             if let Err(end) = heard {
                 // What came before it was good.
-                self.tell_hub()?;
+                self.tell_hub().await?;
                 return Err(end);
             }
             if self.steps.len() >= STEPS {
-                self.tell_hub()?;
+                self.tell_hub().await?;
                 if self.wire.is_full() {
                     return Ok(());
                 }
+                self.pause().await;
             }
         }
-        if self.steps.is_empty() { Ok(()) } else { self.tell_hub() }
+        if self.steps.is_empty() { Ok(()) } else { self.tell_hub().await }
+    }
+
+    /// Gives others their turn, now and then. There is always more to read from a client at full speed, and the runtime
+    /// alone would let it go on for many thousands of packets.
+    async fn pause(&mut self) {
+        if self.packets >= STRETCH {
+            self.packets = 0;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Has the hub told of a request, in its turn.
@@ -214,6 +233,12 @@ impl Connection {
                 self.steps.push(Step::Request(request));
                 return Err(if why == reason::SUCCESS { End::Left } else { End::LeftWithWill });
             }
+            Request::Subscribe { ref filters, .. } => {
+                if self.keep_up_with_rights().is_some() {
+                    self.note_what_it_may_not_hear(filters);
+                }
+                self.steps.push(Step::Request(request));
+            }
             request => self.steps.push(Step::Request(request)),
         }
         Ok(())
@@ -221,10 +246,10 @@ impl Connection {
 
     /// Lets a publication pass rights and gate.
     async fn publish(&mut self, publish: Publish) -> Result<(), End> {
-        let Publish { topic, alias, payload, qos, retain, duplicate: _, id, expiry, properties } = publish;
+        let Publish { topic, alias, payload, qos, retain, duplicate, id, expiry, properties } = publish;
         let topic = self.aliases.resolve(topic, alias).map_err(End::of)?;
         if let Some(reason) = self.refuses(&topic) {
-            self.refuse(qos, id, reason);
+            self.refuse(&topic, qos, id, reason);
             return Ok(());
         }
         let now = Instant::now().into_std();
@@ -241,13 +266,13 @@ impl Connection {
         let publication = match common.gate.concerns(&publication) && !self.has_seen(qos, id) {
             false => publication,
             true => {
-                let mut passing = std::pin::pin!(common.gate.pass(publication, id));
+                let mut passing = std::pin::pin!(common.gate.pass(publication, id, duplicate));
                 tokio::select! {
                     biased;
                     passed = passing.as_mut() => passed,
                     // It has to wait, and what came before it need not.
                     () = std::future::ready(()) => {
-                        self.tell_hub()?;
+                        self.tell_hub().await?;
                         passing.await
                     }
                 }
@@ -257,27 +282,46 @@ impl Connection {
         Ok(())
     }
 
-    /// Why the client may not publish there, if it may not. Where nobody may, the hub knows.
+    /// Why the client may not publish there, if it may not. Where else nobody may, the hub knows.
     fn refuses(&mut self, topic: &str) -> Option<u8> {
+        self.keep_up_with_rights()?;
+        (!self.login.allowed.may_publish(topic)).then_some(reason::NOT_AUTHORIZED)
+    }
+
+    /// `None`: the client may not be here any more. It hears of that by the bell.
+    fn keep_up_with_rights(&mut self) -> Option<()> {
         let judged = self.common().judged.load(Ordering::Acquire);
         if judged != self.judged {
             self.judged = judged;
             let allowed = self.common().hub().allowed(self.attachment.id);
-            // Who is thrown out hears of that by the bell.
             self.login.allowed = allowed?;
         }
-        (!self.login.allowed.may_publish(topic)).then_some(reason::NOT_AUTHORIZED)
+        Some(())
     }
 
     /// Answers as if it had been taken, as far as the version of MQTT has no words for the truth.
-    fn refuse(&mut self, qos: Qos, id: u16, reason: u8) {
+    fn refuse(&mut self, topic: &str, qos: Qos, id: u16, reason: u8) {
         count(&self.common().figures.refused_publications);
-        debug!(client = %self.client, reason, "publication refused");
+        self.note_refusal(Act::Publish, topic);
         match qos {
             Qos::AtMostOnce => {}
             Qos::AtLeastOnce => self.steps.push(Step::Answer(Reply::PubAck { id, reason })),
             Qos::ExactlyOnce => self.steps.push(Step::Answer(Reply::PubRec { id, reason })),
         }
+    }
+
+    /// The hub refuses it; here it is told.
+    fn note_what_it_may_not_hear(&self, filters: &[Wanted]) {
+        let levels = self.common().limits.levels;
+        for parsed in filters.iter().filter_map(|wanted| parse_filter(&wanted.filter, levels)) {
+            if !self.login.allowed.may_subscribe(parsed.filter) {
+                self.note_refusal(Act::Subscribe, parsed.filter);
+            }
+        }
+    }
+
+    fn note_refusal(&self, act: Act, topic: &str) {
+        self.common().door.audit.not_allowed(act, &self.client, self.login.user.as_deref(), topic);
     }
 
     /// Whether a QoS 2 message is one that came before.
@@ -290,22 +334,33 @@ impl Connection {
     }
 
     /// Tells the hub what the client has said, takes what is to be sent to it, and has all that written.
-    fn tell_hub(&mut self) -> Result<(), End> {
+    async fn tell_hub(&mut self) -> Result<(), End> {
+        while self.take_turn()? {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Does that for as long as one has the hub at a time. Whether there is more to tell.
+    fn take_turn(&mut self) -> Result<bool, End> {
         let room = FULL.saturating_sub(self.wire.output.len());
         let now = Instant::now().into_std();
         let (id, common, replies) = (self.attachment.id, &self.attachment.common, &mut self.replies);
         let mut hub = common.hub();
-        let mut told = Ok(());
-        for step in self.steps.drain(..) {
-            told = match step {
+        let began = Instant::now();
+        let (mut told, mut count) = (Ok(()), 0);
+        for step in &mut self.steps {
+            count += 1;
+            told = match std::mem::replace(step, Step::Nothing) {
                 Step::Accept(accepted) => hub.accept(id, accepted, now, replies),
                 Step::Request(request) => hub.request(id, request, now, replies),
                 Step::Answer(reply) => {
                     replies.push(reply);
                     Ok(())
                 }
+                Step::Nothing => Ok(()),
             };
-            if told.is_err() {
+            if told.is_err() || began.elapsed() >= TURN {
                 break;
             }
         }
@@ -315,8 +370,13 @@ impl Connection {
             false => true,
         };
         drop(hub);
+        match told {
+            Ok(()) => drop(self.steps.drain(..count)),
+            Err(_) => self.steps.clear(),
+        }
         self.write_replies()?;
-        told.map_err(End::of)
+        told.map_err(End::of)?;
+        Ok(!self.steps.is_empty())
     }
 
     fn write_replies(&mut self) -> Result<(), End> {
@@ -325,6 +385,7 @@ impl Connection {
         }
         let figures = &self.attachment.common.figures;
         let mut too_large = 0;
+        self.packets += self.replies.len();
         add(&figures.packets_sent, self.replies.len());
         for reply in self.replies.drain(..) {
             let is_publication = matches!(reply, Reply::Publish(_));
@@ -383,15 +444,18 @@ impl Connection {
             }
             End::LeftWithWill | End::Gone => None,
             End::Told(reason) => {
+                if reason == reason::SESSION_TAKEN_OVER {
+                    common.door.audit.changed_hands(&self.client, self.login.user.as_deref());
+                }
                 if reason == reason::SERVER_SHUTTING_DOWN {
                     // What is there for it already is the last that it gets.
-                    while self.is_due && !self.wire.is_full() && self.tell_hub().is_ok() {}
+                    while self.is_due && !self.wire.is_full() && self.tell_hub().await.is_ok() {}
                 }
                 Some((reason, words(reason)))
             }
             End::Wrong(reason, words) => {
                 count(&figures.violations);
-                debug!(client = %self.client, reason, words, "client closed: it broke the rules");
+                common.door.audit.broke_rules(&self.client, self.login.user.as_deref(), words);
                 Some((reason, words))
             }
             End::Silent => {

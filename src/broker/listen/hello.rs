@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Buf;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
+use wharf_contract::topic;
 
 use super::connection::Connection;
 use super::wire::Wire;
@@ -16,7 +17,7 @@ use crate::broker::hub::Bell;
 use crate::broker::packet::incoming::{NoConnect, connect, frame};
 use crate::broker::packet::outgoing::Manner;
 use crate::broker::packet::{ConnAck, Connect, Reply, Version, Wrong, reason};
-use crate::broker::rights::{Login, Peer, Refused};
+use crate::broker::rights::{Act, Login, Peer, Refused, TAKEN, Visitor};
 
 /// The largest CONNECT that is taken, in bytes: a will, a user name and a password at their longest fit.
 const LARGEST_CONNECT: usize = 256 * 1024;
@@ -37,7 +38,7 @@ pub async fn welcome(mut wire: Wire, peer: &Peer, common: &Arc<Common>, deadline
         }
         Ok(Err(Some(no))) => {
             count(&common.figures.violations);
-            debug!(address = ?peer.address, listener = %peer.listener, ?no, "refused: no good CONNECT");
+            common.door.audit.turned_away(peer.address, &peer.listener, why(no, &wire));
             if let Some((version, wrong)) = answer(no) {
                 send_away(&mut wire, Manner::plain(version), wrong.reason, wrong.words, &common.figures).await;
             }
@@ -79,6 +80,18 @@ async fn first(wire: &mut Wire, common: &Common) -> Result<Connect, Option<NoCon
     }
 }
 
+/// What is wrong with who speaks like that, for who has set it up.
+fn why(no: NoConnect, wire: &Wire) -> &'static str {
+    match (no, wire.input.first()) {
+        (NoConnect::Version(_), _) => "it speaks another version of MQTT; the versions here are 3.1.1 and 5",
+        (NoConnect::Wrong(_, wrong), _) => wrong.words,
+        (NoConnect::Foreign(_), Some(0x16)) => "it speaks TLS (mqtts://), and this listener does not",
+        (NoConnect::Foreign(_), Some(b'G')) => "it speaks HTTP; browsers need a listener with `web_socket: true`",
+        (NoConnect::Foreign(wrong), Some(0x10)) => wrong.words,
+        (NoConnect::Foreign(_), _) => "it does not speak MQTT",
+    }
+}
+
 /// In whose form and with which reason a bad CONNECT is answered, if it is.
 fn answer(no: NoConnect) -> Option<(Version, Wrong)> {
     match no {
@@ -110,7 +123,13 @@ async fn enter(
         if let Some(refused) = refuses_will(&connect, &login, common) {
             return Err((wire, refused));
         }
+        let may_take_over = peer.visitor.as_ref().is_none_or(Visitor::may_take_over);
         let mut hub = common.hub();
+        if hub.is_anothers(&connect.client, login.user.as_deref(), may_take_over) {
+            drop(hub);
+            common.door.note(TAKEN, &connect, peer);
+            return Err((wire, TAKEN));
+        }
         let judged = common.judged.load(Ordering::Acquire);
         if common.door.still_holds(&login) {
             let now = Instant::now().into_std();
@@ -146,12 +165,13 @@ const TOO_SMALL: Refused = Refused { reason: reason::PACKET_TOO_LARGE, words: ""
 /// Whether the client may not have published what it wants to be published for it.
 fn refuses_will(connect: &Connect, login: &Login, common: &Common) -> Option<Refused> {
     let will = connect.will.as_ref()?;
-    if will.topic.starts_with('$') || will.topic.split('/').count() > common.limits.levels {
+    if topic::is_system(&will.topic) || topic::levels(&will.topic) > common.limits.levels {
         return Some(Refused { reason: reason::TOPIC_NAME_INVALID, words: "the topic of the will" });
     }
     let may = login.allowed.may_publish(&will.topic);
     (!may).then(|| {
         count(&common.figures.refused_publications);
+        common.door.audit.not_allowed(Act::Will, &connect.client, login.user.as_deref(), &will.topic);
         Refused { reason: reason::NOT_AUTHORIZED, words: "the will is not allowed" }
     })
 }

@@ -3,9 +3,11 @@
 //! [`hello`] hears who is there and lets them in; [`connection`] serves them to the end. What a client costs while it
 //! says nothing is its task and half a kilobyte to read into.
 
+mod certificate;
 mod connection;
 mod hello;
 mod tls;
+mod trouble;
 mod web_socket;
 mod wire;
 
@@ -13,7 +15,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use rustix::net::sockopt;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,8 +27,9 @@ use tracing::{debug, warn};
 
 use super::common::{Common, HANDSHAKES};
 use super::figures::count;
-use super::rights::{Peer, Subject};
-pub use tls::{ClientCertificates, TlsFiles};
+use super::rights::{Peer, Subject, Visitor};
+pub use tls::{ClientCertificates, Fault, Of, TlsFiles};
+use web_socket::Pages;
 use wire::{Stream, Wire};
 
 /// How long a client has from its first byte on to say who it is, TLS and web socket included; less while many are
@@ -68,9 +70,7 @@ impl Bound {
     pub async fn bind(listener: &Listener) -> anyhow::Result<Self> {
         let Listener { address, tls, web_socket } = listener;
         let keys = tls.clone().map(tls::Keys::read).transpose()?.map(Arc::new);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            anyhow!("the local broker cannot listen on {address}: {error}; is another broker running there?")
-        })?;
+        let listener = TcpListener::bind(address).await.map_err(|error| trouble::cannot_listen(*address, &error))?;
         let address = listener.local_addr()?;
         let scheme = match (keys.is_some(), web_socket) {
             (false, false) => "mqtt",
@@ -132,12 +132,14 @@ impl Bound {
                     let common = common.clone();
                     connections.spawn(async move {
                         let peer = Peer { address: Some(address), listener: door.listener.clone(), ..Peer::default() };
-                        let connection = match door.shake_hands(stream, peer, deadline).await {
-                            Some((stream, peer)) => {
+                        let pages = if common.door.is_open_to(&peer) { Pages::Own } else { Pages::All };
+                        let connection = match door.shake_hands(stream, peer, pages, deadline).await {
+                            Ok((stream, peer)) => {
                                 Box::pin(hello::welcome(Wire::new(stream), &peer, &common, deadline)).await
                             }
-                            None => {
+                            Err(why) => {
                                 count(&common.figures.violations);
+                                common.door.audit.turned_away(Some(address), &door.listener, why);
                                 None
                             }
                         };
@@ -164,13 +166,17 @@ struct Doorway {
 }
 
 impl Doorway {
-    /// TLS and web socket, as far as they are asked for. `None`: the client has not come through.
+    /// TLS and web socket, as far as they are asked for.
+    ///
+    /// # Errors
+    /// Why the client has not come through.
     async fn shake_hands(
         &self,
         stream: TcpStream,
         mut peer: Peer,
+        pages: Pages,
         deadline: Instant,
-    ) -> Option<(Box<dyn Stream>, Peer)> {
+    ) -> Result<(Box<dyn Stream>, Peer), &'static str> {
         // Small packets go out at once; and a client that has lost its power goes some time, keep alive or not.
         let _ = stream.set_nodelay(true);
         let _ = sockopt::set_socket_keepalive(&stream, true);
@@ -186,34 +192,35 @@ impl Doorway {
                 }
             };
             if self.web_socket {
-                shaken = Box::pin(web_socket::accept(shaken)).await?;
+                shaken = Box::pin(web_socket::accept(shaken, pages)).await?;
             }
             Ok::<_, std::io::Error>((shaken, peer))
         };
         match timeout_at(deadline, shaking).await {
-            Ok(Ok(shaken)) => Some(shaken),
+            Ok(Ok(shaken)) => Ok(shaken),
             Ok(Err(error)) => {
                 debug!(listener = %self.listener, %error, "a client has not come through the handshake");
-                None
+                Err(trouble::why(&error, self.web_socket))
             }
-            Err(_) => None,
+            Err(_) => Err("it took too long over the handshake"),
         }
     }
 }
 
-/// How parts of the gateway attach that speak MQTT themselves, without a socket.
-#[derive(Clone)]
+/// How those attach who are inside the gateway and speak MQTT themselves, without a socket.
+#[derive(Clone, Debug)]
 pub struct Dialer(mpsc::Sender<Guest>);
 
-/// A part of the gateway at the door.
+/// Somebody from inside the gateway at the door.
+#[derive(Debug)]
 pub struct Guest {
     stream: DuplexStream,
-    name: Arc<str>,
+    visitor: Visitor,
 }
 
-/// What is under way between a part of the gateway and the broker, each way, in bytes.
+/// What is under way between one of them and the broker, each way, in bytes.
 const BETWEEN: usize = 64 * 1024;
-/// How many parts may be at the door at once.
+/// How many may be at the door at once.
 const GUESTS: usize = 16;
 
 impl Dialer {
@@ -223,19 +230,19 @@ impl Dialer {
         (Self(sender), receiver)
     }
 
-    /// A connection to the broker, for the part of that name; the user it is logged in as is `$` and the name.
+    /// A connection to the broker for that visitor.
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn dial(&self, name: &str) -> std::io::Result<DuplexStream> {
+    pub async fn dial(&self, visitor: Visitor) -> std::io::Result<DuplexStream> {
         let (ours, theirs) = tokio::io::duplex(BETWEEN);
-        let guest = Guest { stream: theirs, name: name.into() };
+        let guest = Guest { stream: theirs, visitor };
         self.0.send(guest).await.map_err(|_| std::io::ErrorKind::NotConnected)?;
         Ok(ours)
     }
 }
 
-/// Lets parts of the gateway in until it is told to stop, and then waits for those that are there.
+/// Lets those in who come from inside the gateway, until it is told to stop, and then waits for those that are there.
 pub async fn serve_guests(mut guests: mpsc::Receiver<Guest>, common: Arc<Common>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
@@ -244,7 +251,7 @@ pub async fn serve_guests(mut guests: mpsc::Receiver<Guest>, common: Arc<Common>
             guest = guests.recv() => guest,
             Some(_) = connections.join_next() => continue,
         };
-        let Some(Guest { stream, name }) = guest else {
+        let Some(Guest { stream, visitor }) = guest else {
             // Nobody can come any more, and this ends with the others.
             stop.cancelled().await;
             break;
@@ -252,7 +259,11 @@ pub async fn serve_guests(mut guests: mpsc::Receiver<Guest>, common: Arc<Common>
         count(&common.figures.connections);
         let common = common.clone();
         connections.spawn(async move {
-            let peer = Peer { listener: "inside".into(), part: Some(name), ..Peer::default() };
+            let listener = match &visitor {
+                Visitor::Part(_) => "inside".into(),
+                Visitor::Client { link, .. } => link.clone(),
+            };
+            let peer = Peer { listener, visitor: Some(visitor), ..Peer::default() };
             let deadline = Instant::now() + HELLO;
             if let Some(connection) = hello::welcome(Wire::new(Box::new(stream)), &peer, &common, deadline).await {
                 Box::pin(connection.live()).await;

@@ -17,6 +17,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::certificate::{self, Facts};
 use crate::config::load::{LARGEST_PEM, read_bounded};
 
 /// How often the files are looked at. A change is acted upon when it has lasted from one look to the next, because a
@@ -24,6 +25,8 @@ use crate::config::load::{LARGEST_PEM, read_bounded};
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long reading them may take: they may lie on a network that is away.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long before its end a certificate is worth a word.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// Where everything for TLS is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,28 @@ pub enum ClientCertificates {
     Optional,
     /// They have to.
     Required,
+}
+
+/// What is wrong with one of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which.
+    pub of: Of,
+    /// Whether it may do all the same.
+    pub is_warning: bool,
+    /// What is wrong, to be read after the name of the file.
+    pub words: String,
+    /// What mends it.
+    pub fix: Option<String>,
+}
+
+/// One of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The certificate.
+    Cert,
+    /// Its key.
+    Key,
 }
 
 /// What a listener uses now.
@@ -128,6 +153,55 @@ impl TlsFiles {
         config(self).map(|_| ())
     }
 
+    /// What is wrong with the certificate and its key, for those who have set them up. A file that cannot be read is
+    /// passed over, and what a wrong clock could have made up keeps nobody from starting.
+    pub fn faults(&self, now: SystemTime) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let (Ok(cert), Ok(key)) = (read_bounded(&self.cert, LARGEST_PEM), read_bounded(&self.key, LARGEST_PEM)) else {
+            return faults;
+        };
+        let mut fault =
+            |of, is_warning, words: &str, fix| faults.push(Fault { of, is_warning, words: words.into(), fix });
+        let first = CertificateDer::pem_slice_iter(&cert).next().and_then(Result::ok);
+        match &first {
+            None => {
+                let (words, fix) = certificate::instead_of_certificate(&cert, &self.cert.to_string_lossy());
+                fault(Of::Cert, false, words, fix);
+            }
+            Some(first) => {
+                for (is_warning, words, fix) in told_of(first, now) {
+                    fault(Of::Cert, is_warning, words, fix.map(str::to_owned));
+                }
+            }
+        }
+        match PrivateKeyDer::from_pem_slice(&key) {
+            Err(_) => {
+                let (words, fix) = certificate::instead_of_key(&key, &self.key.to_string_lossy());
+                fault(Of::Key, false, words, fix);
+            }
+            Ok(key) => {
+                let signs = rustls::crypto::ring::sign::any_supported_type(&key);
+                match (signs, first) {
+                    (Err(_), _) => fault(Of::Key, false, "holds a key of a kind that is not known here", None),
+                    (Ok(signs), Some(first)) => {
+                        let pair = rustls::sign::CertifiedKey::new(vec![first], signs).keys_match();
+                        if matches!(pair, Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch))) {
+                            let words = format!("is not the key of the certificate in {}", self.cert.display());
+                            fault(
+                                Of::Key,
+                                false,
+                                &words,
+                                Some("name the key that the certificate was asked for with".into()),
+                            );
+                        }
+                    }
+                    (Ok(_), None) => {}
+                }
+            }
+        }
+        faults
+    }
+
     fn all(&self) -> impl Iterator<Item = &Path> {
         [&self.cert, &self.key].into_iter().chain(&self.client_ca).map(PathBuf::as_path)
     }
@@ -168,6 +242,32 @@ fn config(files: &TlsFiles) -> anyhow::Result<(Arc<ServerConfig>, u64)> {
         .with_single_cert(chain, key)
         .with_context(|| format!("{} and {} do not go together", files.cert.display(), files.key.display()))?;
     Ok((Arc::new(config), hasher.finish()))
+}
+
+/// What there is to say of a certificate that can be read.
+fn told_of(certificate: &[u8], now: SystemTime) -> Vec<(bool, &'static str, Option<&'static str>)> {
+    const NAMED: &str = "sign it anew with -extfile, in which stands: subjectAltName=DNS:gw1.local,IP:192.168.1.2";
+    let Some(facts) = Facts::of(certificate) else { return Vec::new() };
+    let mut told = Vec::new();
+    if facts.until < now {
+        told.push((true, "has expired, so that clients refuse it", Some("renew it, or set the clock of this machine")));
+    } else if facts.until < now + SOON {
+        told.push((
+            true,
+            "expires within two weeks",
+            Some("renew it; a running gateway uses the new one without a restart"),
+        ));
+    }
+    if facts.from > now {
+        let words = "is not valid yet by the clock of this machine";
+        told.push((true, words, Some("is the clock right? Clients by theirs may take it")));
+    }
+    if !facts.is_current {
+        told.push((false, "is of version 1, which TLS does not take", Some(NAMED)));
+    } else if !facts.names_hosts {
+        told.push((true, "names no host or address (subjectAltName), so that most clients refuse it", Some(NAMED)));
+    }
+    told
 }
 
 fn certificates(file: &Path, text: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {

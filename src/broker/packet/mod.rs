@@ -12,6 +12,7 @@ mod cursor;
 pub mod incoming;
 pub mod outgoing;
 mod properties;
+pub mod size;
 #[cfg(test)]
 mod tests;
 

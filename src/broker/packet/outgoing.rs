@@ -4,7 +4,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::properties::number;
-use super::{ConnAck, Delivery, Reply, Version, reason};
+use super::{ConnAck, Delivery, Reply, Version, reason, size};
 
 /// The largest length a packet can have (chapter 2.1.4), in bytes.
 const LONGEST: usize = 268_435_455;
@@ -46,12 +46,9 @@ impl Manner {
 
     fn publish(&self, delivery: &Delivery, out: &mut BytesMut) -> bool {
         let publication = &delivery.publication;
-        let properties = match self.version {
-            Version::V3 => 0,
-            Version::V5 => delivery.properties_size(),
-        };
-        let length = delivery.length(self.version, properties);
-        if length > LONGEST || 1 + variable_size(length) + length > self.largest {
+        let properties = delivery.properties_size(self.version);
+        let length = delivery.length(properties);
+        if length > LONGEST || size::packet(length) > self.largest {
             return false;
         }
         out.reserve(5 + length);
@@ -62,7 +59,7 @@ impl Manner {
         if delivery.id != 0 {
             out.put_u16(delivery.id);
         }
-        if self.version == Version::V5 {
+        if let Some(properties) = properties {
             variable(properties, out);
             delivery.put_properties(out);
         }
@@ -159,8 +156,8 @@ impl Manner {
 
     /// A packet of MQTT 5 with properties in its middle.
     fn whole(&self, first: u8, head: &[u8], properties: &[u8], tail: &[u8], out: &mut BytesMut) -> bool {
-        let length = head.len() + variable_size(properties.len()) + properties.len() + tail.len();
-        if 1 + variable_size(length) + length > self.largest {
+        let length = head.len() + size::variable(properties.len()) + properties.len() + tail.len();
+        if size::packet(length) > self.largest {
             return false;
         }
         variable_packet(first, length, out);
@@ -176,27 +173,18 @@ impl Delivery {
     /// What it takes on the wire, in bytes.
     #[cfg(test)]
     pub fn size(&self, version: Version) -> usize {
-        let properties = if version == Version::V5 { self.properties_size() } else { 0 };
-        let length = self.length(version, properties);
-        1 + variable_size(length) + length
+        size::packet(self.length(self.properties_size(version)))
     }
 
     /// What comes after the fixed header, in bytes, with properties of that size.
-    fn length(&self, version: Version, properties: usize) -> usize {
-        let properties = if version == Version::V5 { variable_size(properties) + properties } else { 0 };
-        let id = if self.id == 0 { 0 } else { 2 };
-        2 + self.publication.topic.len() + id + properties + self.publication.payload.len()
+    fn length(&self, properties: Option<usize>) -> usize {
+        size::publish_rest(&self.publication, self.id != 0, properties)
     }
 
-    fn properties_size(&self) -> usize {
-        let mut size = self.expiry.map_or(0, |_| 5);
-        size += self.subscriptions.iter().map(|number| 1 + variable_size(*number as usize)).sum::<usize>();
-        let Some(properties) = &self.publication.properties else { return size };
-        size += properties.is_text.map_or(0, |_| 2);
-        size += properties.content_type.as_ref().map_or(0, |text| 3 + text.len());
-        size += properties.response_topic.as_ref().map_or(0, |text| 3 + text.len());
-        size += properties.correlation.as_ref().map_or(0, |bytes| 3 + bytes.len());
-        size + properties.user.iter().map(|(key, value)| 5 + key.len() + value.len()).sum::<usize>()
+    /// Its properties, in bytes. MQTT 3.1.1 has none.
+    fn properties_size(&self, version: Version) -> Option<usize> {
+        let size = || size::publish_properties(&self.publication, self.expiry.is_some(), &self.subscriptions);
+        (version == Version::V5).then(size)
     }
 
     fn put_properties(&self, out: &mut BytesMut) {
@@ -256,15 +244,6 @@ fn variable(mut number: usize, out: &mut BytesMut) {
         number >>= 7;
     }
     out.put_u8(number as u8);
-}
-
-fn variable_size(number: usize) -> usize {
-    match number {
-        0..=0x7f => 1,
-        0x80..=0x3fff => 2,
-        0x4000..=0x1f_ffff => 3,
-        _ => 4,
-    }
 }
 
 /// Bytes with their count before them: never more than 65,535, because none that came were longer.

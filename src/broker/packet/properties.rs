@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use wharf_contract::topic::has_wildcards;
 
 use super::super::publication::Properties;
 use super::cursor::Cursor;
@@ -187,7 +188,7 @@ pub fn topic(topic: &str) -> Result<&str, Wrong> {
     if topic.is_empty() {
         return Err(violation("a topic that is empty"));
     }
-    if topic.contains(['+', '#']) {
+    if has_wildcards(topic) {
         return Err(Wrong { reason: super::reason::TOPIC_NAME_INVALID, words: "a wildcard where a topic belongs" });
     }
     Ok(topic)

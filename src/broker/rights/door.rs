@@ -17,9 +17,10 @@ use super::allowed::Allowed;
 use super::audit::{Audit, Refusal};
 use super::hash::{self, Hash};
 use super::remembered::Remembered;
-use super::rules::{INSIDE, Rules};
+use super::rules::Rules;
 use super::subject::Subject;
 use super::throttle::Throttle;
+use super::visitor::{Visitor, is_nobody};
 use crate::broker::figures::{Figures, count};
 use crate::broker::packet::{Connect, reason};
 
@@ -57,8 +58,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// The subject of its certificate, if it has shown one that TLS has verified.
     pub certificate: Option<Subject>,
-    /// The part of the gateway that it is. It may do everything.
-    pub part: Option<Arc<str>>,
+    /// Who it is, if it comes from inside the gateway.
+    pub visitor: Option<Visitor>,
 }
 
 /// A client that may come in.
@@ -89,6 +90,10 @@ pub struct Judge {
 const WRONG: Refused = Refused { reason: reason::BAD_USER_NAME_OR_PASSWORD, words: "user or password is wrong" };
 const NO_LOGIN: Refused = Refused { reason: reason::NOT_AUTHORIZED, words: "a login is needed" };
 const OTHER_CLIENT: Refused = Refused { reason: reason::NOT_AUTHORIZED, words: "this user may not use this client id" };
+const NO_USER: Refused =
+    Refused { reason: reason::NOT_AUTHORIZED, words: "its link is set up for a user that there is not" };
+/// Somebody who has shown nothing wants to be called as another is.
+pub const TAKEN: Refused = Refused { reason: reason::NOT_AUTHORIZED, words: "the client id is another client's" };
 const TOO_OFTEN: Refused =
     Refused { reason: reason::CONNECTION_RATE_EXCEEDED, words: "too many logins have failed; try later" };
 const BUSY: Refused = Refused { reason: reason::SERVER_BUSY, words: "too many logins at once; try later" };
@@ -120,24 +125,34 @@ impl Door {
         let judged = match self.identify(&inside, connect, peer).await {
             Ok(user) => match inside.rules.allowed(&connect.client, user.as_deref()) {
                 Some(allowed) => Ok(Login { user, allowed, by: Arc::downgrade(&inside) }),
+                None if user.as_deref().is_some_and(is_nobody) => Err(NO_LOGIN),
                 None => Err(OTHER_CLIENT),
             },
             Err(refused) => Err(refused),
         };
         if let Err(refused) = &judged {
-            count(&self.figures.refused_logins);
-            if *refused == TOO_OFTEN {
-                count(&self.figures.throttled_logins);
-            }
-            self.audit.refused(Refusal {
-                client: clip(&connect.client),
-                user: connect.user.as_deref().map(clip),
-                address: peer.address,
-                listener: peer.listener.to_string(),
-                reason: refused.words,
-            });
+            self.note(*refused, connect, peer);
         }
         judged
+    }
+
+    /// Counts that somebody was refused, and notes it in the audit log.
+    pub fn note(&self, refused: Refused, connect: &Connect, peer: &Peer) {
+        count(&self.figures.refused_logins);
+        if refused == TOO_OFTEN {
+            count(&self.figures.throttled_logins);
+        }
+        let user = match &peer.visitor {
+            Some(Visitor::Client { user, .. }) => user.as_deref(),
+            Some(Visitor::Part(_)) | None => connect.user.as_deref(),
+        };
+        self.audit.refused(&Refusal {
+            client: clip(&connect.client),
+            user: user.map(clip),
+            address: peer.address,
+            listener: peer.listener.to_string(),
+            reason: self.inside().explain(&refused, connect),
+        });
     }
 
     /// Whether the rules a login went by are still in force. Asked with the hub locked, before the client is let in, so that no
@@ -169,20 +184,25 @@ impl Door {
         self.inside().rules.clone()
     }
 
+    /// Whether who comes from there needs no login.
+    pub fn is_open_to(&self, peer: &Peer) -> bool {
+        self.inside().is_open_to(peer)
+    }
+
     fn inside(&self) -> Arc<Inside> {
         lock(&self.inside).clone()
     }
 
     /// As which user a client comes.
     async fn identify(&self, inside: &Inside, connect: &Connect, peer: &Peer) -> Result<Option<Arc<str>>, Refused> {
-        if let Some(part) = &peer.part {
-            return Ok(Some(format!("{INSIDE}{part}").into()));
+        if let Some(visitor) = &peer.visitor {
+            return visitor.login(&inside.rules).map(Some).ok_or(NO_USER);
         }
         if connect.authentication_method.is_some() {
             return Err(NO_METHOD);
         }
         let rules = &inside.rules;
-        let is_at_home = rules.loopback && peer.host().is_some_and(|host| host.is_loopback());
+        let is_at_home = inside.is_open_to(peer);
         if rules.users.is_empty() {
             // Without users there are no passwords, and a name says nothing.
             return if is_at_home || peer.certificate.is_some() { Ok(None) } else { Err(NO_LOGIN) };
@@ -269,6 +289,22 @@ impl Inside {
             None => hash::nobody()?,
         };
         Ok(Self { rules, remembered: Mutex::default(), nobody })
+    }
+
+    fn is_open_to(&self, peer: &Peer) -> bool {
+        self.rules.loopback && peer.host().is_some_and(|host| host.is_loopback())
+    }
+
+    /// Why somebody was refused, for those who may know.
+    fn explain(&self, refused: &Refused, connect: &Connect) -> &'static str {
+        if *refused != WRONG {
+            return refused.words;
+        }
+        match connect.user.as_deref().and_then(|name| self.rules.users.get(name)) {
+            None => "there is no such user under `broker.users`",
+            Some(user) if user.certificate.is_some() => "the password or the certificate is not this user's",
+            Some(_) => "the password is wrong",
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 //! before they publish, the hub when they subscribe and, where a subscription asks for more than is allowed, with every
 //! delivery. [`Audit`] keeps the log of refusals and commands; [`PasswordFile`] is the file that `wharf passwd` writes.
 //!
+//! A [`Visitor`] comes from inside the gateway.
+//!
 //! A password is never kept, only its [`Hash`]; neither is printed.
 
 mod allowed;
@@ -16,14 +18,18 @@ mod password_file;
 mod remembered;
 mod rules;
 mod subject;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod visitor;
 
 pub use allowed::{Allowed, Topics};
-pub use audit::{Audit, Refusal};
-pub use door::{Door, Judge, Login, Peer, Refused};
+pub use audit::{Act, Audit, Refusal};
+pub use door::{Door, Judge, Login, Peer, Refused, TAKEN};
 pub use hash::{Hash, LONGEST_PASSWORD};
 pub use password_file::{LARGEST as LARGEST_PASSWORD_FILE, PasswordFile, check_name};
 pub use rules::{CLIENT, Granted, Grants, Rules, USER, User};
+pub(in crate::broker) use subject::Der;
 pub use subject::Subject;
+pub use visitor::{Visitor, is_inside};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::allowed::{Allowed, Topics};
 use super::hash::Hash;
 use super::subject::Subject;
+use super::visitor::{is_inside, is_nobody};
 use crate::mapping::Glob;
 
 /// Everybody who may log in.
@@ -64,9 +65,6 @@ pub const USER: &str = "%u";
 /// The client id.
 pub const CLIENT: &str = "%c";
 
-/// What the names of the gateway's own parts begin with, where they attach as clients. No user of the site file is called so.
-pub const INSIDE: char = '$';
-
 impl Rules {
     /// For a broker that nobody has set up: clients on this machine may do everything.
     pub fn open() -> Self {
@@ -80,7 +78,12 @@ impl Rules {
             let is_let_in = self.loopback || self.users.is_empty();
             return is_let_in.then(|| compile([&self.anonymous].into_iter(), client, None));
         };
-        if name.starts_with(INSIDE) {
+        if is_nobody(name) {
+            // Without users it depends on what anybody may; with them, nobody may do anything.
+            let is_let_in = self.loopback && self.users.is_empty();
+            return is_let_in.then(|| compile([&self.anonymous].into_iter(), client, None));
+        }
+        if is_inside(name) {
             return Some(Arc::new(Allowed::everything()));
         }
         let user = self.users.get(name)?;
@@ -217,6 +220,11 @@ mod tests {
         assert!(anonymous.may_hear("gw1-out/x") && !anonymous.may_publish("gw1-in/x"));
         assert_eq!(tasmota().allowed("a", Some("stranger")), None);
         assert_eq!(*tasmota().allowed("a", Some("$modbus")).unwrap(), Allowed::everything());
+        // Whom a link speaks for is not on this machine, whatever may be done there.
+        assert_eq!(*Rules::open().allowed("a", Some("$nobody/meadow")).unwrap(), Allowed::everything());
+        for rules in [&tasmota(), &with_loopback, &Rules { loopback: false, ..Rules::open() }] {
+            assert_eq!(rules.allowed("a", Some("$nobody/meadow")), None);
+        }
     }
 
     #[test]

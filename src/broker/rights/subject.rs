@@ -126,11 +126,11 @@ fn split(text: &str) -> Vec<String> {
 }
 
 /// What is left of a run of DER values.
-struct Der<'a>(&'a [u8]);
+pub struct Der<'a>(pub &'a [u8]);
 
 impl<'a> Der<'a> {
     /// The next value with its tag.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
@@ -148,12 +148,12 @@ impl<'a> Der<'a> {
     }
 
     /// The next value, which is to have that tag.
-    fn take(&mut self, wanted: u8) -> Option<&'a [u8]> {
+    pub fn take(&mut self, wanted: u8) -> Option<&'a [u8]> {
         self.next().filter(|(tag, _)| *tag == wanted).map(|(_, value)| value)
     }
 
     /// Goes past the next value, if it has that tag.
-    fn skip(&mut self, tag: u8) {
+    pub fn skip(&mut self, tag: u8) {
         if self.0.first() == Some(&tag) {
             self.next();
         }

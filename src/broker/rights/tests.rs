@@ -109,11 +109,45 @@ async fn without_users_this_machine_comes_in_and_so_does_who_has_shown_a_certifi
 #[tokio::test]
 async fn a_part_of_the_gateway_may_do_everything_and_nobody_else_can_be_called_so() {
     let (door, _) = door(site());
-    let part = Peer { part: Some("mqtt".into()), ..Peer::default() };
+    let part = Peer { visitor: Some(Visitor::Part("mqtt".into())), ..Peer::default() };
     let login = door.login(&connect("inside", None), &part).await.unwrap();
     assert_eq!((login.user.as_deref(), login.allowed.covers("#")), (Some("$mqtt"), true));
     let refused = tried(&door, "c", Some(("$mqtt", "")), &from("127.0.0.1")).await;
     assert_eq!(refused, Err(reason::BAD_USER_NAME_OR_PASSWORD));
+}
+
+fn spoken_for(user: Option<&str>) -> Peer {
+    let visitor = Visitor::Client { link: "meadow".into(), user: user.map(Into::into) };
+    Peer { visitor: Some(visitor), ..Peer::default() }
+}
+
+#[tokio::test]
+async fn whom_a_link_speaks_for_is_the_user_that_the_site_file_says_and_nothing_it_says_itself_counts() {
+    let (door, figures) = door(site());
+    let login = door.login(&connect("s1", Some(("plc", "x"))), &spoken_for(Some("panel"))).await.unwrap();
+    assert_eq!(login.user.as_deref(), Some("panel"));
+    assert!(login.allowed.may_publish("gw1-in/a/b") && !login.allowed.may_publish("other"));
+    assert_eq!(tried(&door, "one-7", None, &spoken_for(Some("one"))).await, Ok(Some("one".into())));
+    for (client, user) in [("s1", "one"), ("s1", "stranger"), ("s1", "$mqtt"), ("s1", "")] {
+        let refused = tried(&door, client, Some(("panel", "hunter2")), &spoken_for(Some(user))).await;
+        assert_eq!(refused, Err(reason::NOT_AUTHORIZED), "{user}");
+    }
+    assert_eq!(figures.refused_logins.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn whom_a_link_speaks_for_and_who_is_nobody_may_what_anybody_may_as_long_as_there_are_no_users() {
+    let (open, _) = door(Rules::open());
+    assert_eq!(tried(&open, "s1", None, &spoken_for(None)).await, Ok(Some("$nobody/meadow".into())));
+    let everybody = Grants { publish: Granted::All, subscribe: Granted::All };
+    for rules in [
+        Rules { loopback: true, anonymous: everybody.clone(), ..site() },
+        Rules { loopback: false, anonymous: everybody, ..Rules::default() },
+    ] {
+        let judge = open.replace(rules).unwrap();
+        assert_eq!(tried(&open, "s1", None, &spoken_for(None)).await, Err(reason::NOT_AUTHORIZED));
+        assert_eq!(judge.allowed("s1", Some("$nobody/meadow")), None);
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::queue::folder;
 use crate::queue::header::Format;
@@ -154,6 +154,7 @@ impl Store {
             ended: false,
             noted: 0,
             safe: 0,
+            last_error: None,
             counters,
         };
         // What has expired is to be removed, and damage mended, before anything changes.
@@ -173,7 +174,14 @@ impl Store {
     /// What the store says about itself.
     pub fn counters(&self) -> Counters {
         let state = self.shared.lock();
-        Counters { pending_bytes: state.image.weight() as u64, ..state.counters }
+        let pending_since = state.waiting_since.into_iter().chain(state.late_since).min();
+        let pending_for = pending_since.map_or(Duration::ZERO, |since| since.elapsed());
+        Counters { pending_bytes: state.image.weight() as u64, pending_for, ..state.counters }
+    }
+
+    /// When the disk last did not take something, and why.
+    pub fn last_error(&self) -> Option<(Instant, String)> {
+        self.shared.lock().last_error.clone()
     }
 
     /// Waits until everything noted so far is safe on disk, or the patience is over. Whether it is.

@@ -42,6 +42,8 @@ pub struct State {
     pub safe: u64,
     /// The hub may have dropped some of what it was given at the start.
     pub wants_everything: bool,
+    /// Why the disk has not taken something the last time it has not, and when that was.
+    pub last_error: Option<(Instant, String)>,
     pub counters: Counters,
 }
 
@@ -77,6 +79,8 @@ pub struct Counters {
     pub too_large: u64,
     /// What is remembered of changes that wait for the disk, in bytes.
     pub pending_bytes: u64,
+    /// For how long the first of them has been waiting.
+    pub pending_for: Duration,
     /// What the files take on disk, in bytes, with room for what is to come.
     pub disk_bytes: u64,
 }

@@ -191,7 +191,10 @@ impl Writer {
             Err(error) if self.shared.lock().image.is_following() => {
                 // The old one goes on; it is only longer than it should be.
                 self.enough = self.enough.saturating_add(self.enough / GRACE);
-                self.shared.lock().counters.failures += 1;
+                let mut state = self.shared.lock();
+                state.counters.failures += 1;
+                state.last_error = Some((Instant::now(), error.to_string()));
+                drop(state);
                 if let Some(line) = self.failures.note(1) {
                     let (dir, times) = (self.dir.display(), line.count);
                     warn!(%dir, %error, times, "no room for a new file of the local broker's log");
@@ -313,6 +316,7 @@ impl Writer {
         self.retry_at = Some(Instant::now() + wait);
         let mut state = self.shared.lock();
         state.counters.failures += 1;
+        state.last_error = Some((Instant::now(), error.to_string()));
         if state.image.is_following() {
             state.fall_behind();
         }

@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::Finding;
+use super::{Finding, GATEWAY};
 use crate::config::site::Site;
 
 /// How many ports are named where one is missing.
 const MOST_NAMED: usize = 8;
-
-/// What the kernel calls a gateway that runs: its own ports are in use by it.
-const GATEWAY: &str = "wharf";
 
 /// What there is to know of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,21 +107,23 @@ fn there_are() -> Vec<String> {
 
 /// The programs that have this device open, other than a gateway, as far as this user may see: `minicom (412)`.
 fn holders(device: &Path) -> Vec<String> {
+    let others = processes_with(|open| open == device).into_iter().filter(|(name, _)| name != GATEWAY);
+    others.map(|(name, number)| format!("{name} ({number})")).collect()
+}
+
+/// The programs that have something open, with their numbers, as far as this user may see.
+pub(super) fn processes_with(is_it: impl Fn(&Path) -> bool) -> Vec<(String, String)> {
     let numbered = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter(numbered);
     let has_open = |process: &PathBuf| {
         let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|open| open == device)
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|open| is_it(&open))
     };
-    let mut found = Vec::new();
-    for process in processes.map(|entry| entry.path()).filter(has_open) {
+    let named = |process: PathBuf| {
         let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        let number = process.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.trim() != GATEWAY {
-            found.push(format!("{} ({number})", name.trim()));
-        }
-    }
-    found
+        (name.trim().to_owned(), process.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    };
+    processes.map(|entry| entry.path()).filter(has_open).map(named).collect()
 }
 
 #[cfg(test)]

@@ -12,5 +12,4 @@ mod target;
 mod through;
 pub mod write;
 
-#[cfg(feature = "ble")]
 pub use show::is_for_people;

@@ -95,6 +95,10 @@ struct ModbusArgs {
 
 /// Looks, and prints what was found; also when it is interrupted.
 pub async fn run(args: &ScanArgs, stop: CancellationToken) -> Result<(), Exit> {
+    #[cfg_attr(
+        not(feature = "ble"),
+        expect(clippy::infallible_destructuring_match, reason = "there is more with Bluetooth")
+    )]
     let args = match &args.what {
         What::Modbus(args) => args,
         #[cfg(feature = "ble")]

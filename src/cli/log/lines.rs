@@ -59,9 +59,25 @@ fn write_out(lines: &Receiver<Vec<u8>>, dropped: &AtomicU64, mut out: impl Write
     let _ = out.flush();
 }
 
+/// What is one event is one line. Much of what is told comes from elsewhere, topics and names and errors, and a line break in
+/// it would let strangers write lines of the log that look like ours.
+fn one_line(event: &[u8]) -> Vec<u8> {
+    let (body, end) = event.strip_suffix(b"\n").map_or((event, &b""[..]), |body| (body, b"\n"));
+    let mut line = Vec::with_capacity(event.len());
+    for byte in body {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            byte => line.push(*byte),
+        }
+    }
+    line.extend_from_slice(end);
+    line
+}
+
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !line.is_empty() && self.waiting.try_send(line.to_vec()).is_err() {
+        if !line.is_empty() && self.waiting.try_send(one_line(line)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -128,6 +144,13 @@ mod tests {
         drop(last);
         let text = String::from_utf8(read.lock().unwrap().clone()).unwrap();
         assert!(text.contains("lines of log were dropped here"), "{} lines", text.lines().count());
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        assert_eq!(one_line(b"WARN a\nWARN b\r\n\n"), b"WARN a\\nWARN b\\r\\n\n");
+        assert_eq!(one_line(b"WARN a\n"), b"WARN a\n");
+        assert_eq!(one_line(b"a"), b"a");
     }
 
     #[test]

@@ -135,6 +135,15 @@ fn ndjson(queue: &Found, kept: &Kept) -> String {
             if let Some(correlation) = &message.correlation {
                 json["correlation_base64"] = BASE64.encode(correlation).into();
             }
+            if let Some(said) = &message.properties {
+                json["properties"] = json!({
+                    "is_text": said.is_text,
+                    "content_type": said.content_type,
+                    "response_topic": said.response_topic,
+                    "expires_ms": said.expires_in.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                    "user": said.user,
+                });
+            }
         }
         Err(error) => {
             json["error"] = error.to_string().into();

@@ -1,19 +1,32 @@
 //! What is wrong with the local broker's settings beyond a single value.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::SystemTime;
 
-use wharf_contract::settings::{Context, NamedEntry, Node, Problem, Spanned};
+use wharf_contract::settings::{Context, NamedEntry, Node, Problem, Severity, Spanned};
+use wharf_contract::topic::is_system;
 
+use super::rights::WRITE_HASH;
 use super::{Anonymous, Broker, Listen, User};
 use crate::broker::rights::{Hash, Subject, check_name};
-use crate::config::Site;
+use crate::broker::{Fault, Of};
 
 /// What the macro calls for `broker:` as a whole.
 pub fn broker(this: &Broker, node: &Node, cx: &mut Context) {
-    let mut addresses = HashMap::new();
-    for listen in &this.listen {
-        if addresses.insert(listen.address.0, ()).is_some() {
-            at(listen, cx, format!("{} is here twice", listen.address.0));
+    for (before, listen) in this.listen.iter().enumerate() {
+        let address = listen.address.0;
+        let others = this.listen.get(..before).unwrap_or_default().iter().map(|other| other.address.0);
+        match others.into_iter().find(|other| meet(*other, address)) {
+            Some(other) if other == address => {
+                at(listen, cx, format!("{address} is here twice"));
+            }
+            Some(other) => {
+                let all = if other.ip().is_unspecified() { other } else { address };
+                at(listen, cx, format!("{other} and {address} cannot both be: {all} is every address of this machine"))
+                    .help("leave one of them out, or give it a port of its own");
+            }
+            None => {}
         }
         open_to_others(this, listen, cx);
     }
@@ -44,26 +57,33 @@ pub fn user(this: &User, node: &Node, cx: &mut Context) {
     // What a reference leads to is looked at when it is opened for good.
     let literal = node.get("password").and_then(|entry| entry.value.text()).filter(|text| !text.starts_with("${"));
     if let Some(why) = literal.and_then(|text| Hash::parse(text).err()) {
-        cx.field_problem(node, "password", why);
+        cx.field_problem(node, "password", why).help(WRITE_HASH);
     }
     let own = this.publish.iter().chain(this.clients.iter().flat_map(|(_, grants)| &grants.publish));
-    for rule in own.filter(|rule| rule.starts_with('$')) {
+    for rule in own.filter(|rule| is_system(rule)) {
         at(rule, cx, "no client publishes on topics that begin with `$`");
     }
 }
 
-/// Links that use the local broker as clients, and have no login where one is needed.
-pub fn strangers(site: &Site, problems: &mut Vec<Problem>) {
-    let needs_login = !site.broker.users.is_empty() && !site.broker.lets_loopback_in();
-    for (name, link) in site.mysensors.iter().filter(|_| needs_login && !site.broker.listen.is_empty()) {
-        let Some(mqtt) = link.mqtt.as_ref().filter(|mqtt| mqtt.broker.is_none() && mqtt.username.is_none()) else {
-            continue;
+/// Whether the system lets only one of them listen. Of [::] it depends on the system.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_all = |address: SocketAddr| address.ip().is_unspecified();
+    one == other || one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (is_all(one) || is_all(other))
+}
+
+/// What is wrong with the certificate of a listener, and with its key.
+pub fn certificates(listen: &Listen) -> Vec<Problem> {
+    let (Some(settings), Some(files)) = (&listen.tls, listen.listener().tls) else { return Vec::new() };
+    let told = |fault: Fault| {
+        let file = match fault.of {
+            Of::Cert => &settings.cert,
+            Of::Key => &settings.key,
         };
-        let message = "the local broker, which this link uses, needs a login";
-        let mut problem = Problem::new(mqtt.prefix.span, format!("mysensors.{name}.mqtt"), message);
-        problem.help("username: NAME, password: ${file:name}, and that user under broker.users");
-        problems.push(problem);
-    }
+        let severity = if fault.is_warning { Severity::Warning } else { Severity::Mistake };
+        let message = format!("{} {}", file.value, fault.words);
+        Problem { severity, help: fault.fix, ..Problem::new(file.span, file.path.clone(), message) }
+    };
+    files.faults(SystemTime::now()).into_iter().map(told).collect()
 }
 
 /// An address that others can reach needs to know who they are.
@@ -77,7 +97,7 @@ fn open_to_others(this: &Broker, listen: &Spanned<Listen>, cx: &mut Context) {
             .help("name `users:` and hash their passwords with `wharf passwd`, or require certificates: tls: { …, client_ca: clients.pem }");
     } else if listen.tls.is_none() {
         let problem = at(listen, cx, format!("over {address} passwords and messages go unencrypted"));
-        problem.severity = wharf_contract::settings::Severity::Warning;
+        problem.severity = Severity::Warning;
         problem.help("where others could listen in: tls: { cert: broker.pem, key: broker.key }");
     }
 }
@@ -100,15 +120,11 @@ fn without_login(this: &Broker, node: &Node, cx: &mut Context) {
     }
 }
 
-/// Whether anybody could log in as this user, and what for.
+/// Whether a user is called well, could show its certificate, and may do anything.
 fn login(this: &Broker, entry: &NamedEntry<User>, cx: &mut Context) {
     let (name, user) = (&entry.name, &entry.value);
     if let Err(why) = check_name(name.as_str()) {
         at(name, cx, why);
-    }
-    if user.password.is_none() && user.certificate.is_none() && this.passwords.is_none() {
-        at(name, cx, format!("`{}` has neither a password nor a certificate, so nobody can log in", name.value))
-            .help(format!("`wharf passwd --file broker.passwd {}`, and here passwords: broker.passwd", name.value));
     }
     let asks = |listen: &Spanned<Listen>| listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     if let Some(certificate) = user.certificate.as_ref().filter(|_| !this.listen.iter().any(asks)) {
@@ -118,7 +134,7 @@ fn login(this: &Broker, entry: &NamedEntry<User>, cx: &mut Context) {
     let rules = user.publish.len() + user.subscribe.len();
     if rules + user.clients.iter().map(|(_, may)| may.publish.len() + may.subscribe.len()).sum::<usize>() == 0 {
         let problem = at(name, cx, format!("`{}` may do nothing", name.value));
-        problem.severity = wharf_contract::settings::Severity::Warning;
+        problem.severity = Severity::Warning;
         problem.help("publish: [\"gw1-in/#\"], subscribe: [\"gw1-out/#\", \"gw1-sys/#\"]");
     }
 }

@@ -152,7 +152,33 @@ impl Setting for ListenAddress {
         };
         match parsed.filter(|address| address.port() != 0) {
             Some(address) => Some(Self(address)),
-            None => cx.unexpected(node, "an address and port such as 127.0.0.1:1883"),
+            None => {
+                let known = cx.unexpected(node, "an address and port such as 127.0.0.1:1883");
+                if let Some(help) = node.text().and_then(instead) {
+                    cx.help_last(help);
+                }
+                known
+            }
         }
+    }
+}
+
+/// What was meant, most likely, by something that is no address with a port.
+fn instead(text: &str) -> Option<String> {
+    let bare = ["mqtt://", "mqtts://", "ws://", "wss://", "tcp://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    if bare.is_some() {
+        return Some("without mqtt:// or the like; encryption is `tls:`, web sockets are `web_socket: true`".into());
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return Some(format!("with its port: {text}:1883"));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse::<u16>().ok()?;
+    match host {
+        "localhost" => Some(format!("as a number: 127.0.0.1:{port}")),
+        "" | "*" => Some(format!("127.0.0.1:{port} for this machine alone, 0.0.0.0:{port} for others too")),
+        _ => Some(format!(
+            "names are not looked up here: write the number, or 0.0.0.0:{port} for all of this machine's addresses"
+        )),
     }
 }

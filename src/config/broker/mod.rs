@@ -1,6 +1,7 @@
 //! The site file's `broker`: where local clients attach, who may, and what each of them may do.
 
 mod check;
+mod inside;
 mod listen;
 mod rights;
 mod rule;
@@ -8,7 +9,8 @@ mod rule;
 use wharf_contract::settings::{ByteSize, FilePath, Named, Period, Ranged, Secret, Spanned};
 use wharf_contract::{setting_enum, settings};
 
-pub(super) use check::strangers;
+pub(super) use check::certificates;
+pub(super) use inside::links;
 pub use listen::{ClientCertificates, Listen, ListenAddress, Listener, ListenerTls};
 pub use rights::rights;
 pub use rule::TopicRule;
@@ -20,7 +22,8 @@ settings! {
     /// may send commands.
     pub struct Broker {
         /// Where it listens: addresses with their ports. Beyond this machine only with users, or where
-        /// certificates are required. An empty list: no local broker.
+        /// certificates are required. An empty list: nobody attaches, and there is a broker only for links of this
+        /// gateway that use it.
         listen: Vec<Spanned<Listen>> = vec![Spanned::nowhere(Listen::default())],
         /// Who needs no login: loopback (clients on this machine) or no (nobody). Without it: loopback while there
         /// are no users, then nobody.
@@ -61,7 +64,7 @@ settings! {
     /// Somebody who may log in to the local broker.
     pub struct User {
         /// The hash of its password, if it does not stand in the file `passwords`: ${file:name} or the hash itself, as
-        /// `wharf passwd` prints it.
+        /// `wharf passwd` prints it. A user for the clients of an MQTT-SN link needs none.
         password: Option<Spanned<Secret>> = None,
         /// What the subject of its certificate has to say: CN=plc-1, or more such as CN=plc-1,O=Plant. With a
         /// password too, both are needed.
@@ -115,12 +118,17 @@ impl Broker {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let clients = count(bounds.clients.get());
+        let subscriptions = count(bounds.subscriptions.get());
+        // Who may have more filters than usual needs more room for them.
+        let filter_bytes = usual.filter_bytes.max(usual.filter_bytes / usual.subscriptions * subscriptions);
         Limits {
             clients,
             // Twice as many sessions as clients, as usual: those of clients that are away.
             sessions: clients.saturating_mul(2),
             packet: size(bounds.packet.get()),
-            subscriptions: count(bounds.subscriptions.get()),
+            subscriptions,
+            filter_bytes,
+            filter_bytes_together: usual.filter_bytes_together.max(filter_bytes),
             queued: count(bounds.queued.get()),
             queued_bytes: size(bounds.queued_size.get()),
             queued_bytes_together: size(bounds.queued_size_together.get()),
@@ -129,5 +137,29 @@ impl Broker {
             session_expiry: bounds.session_expiry.get(),
             ..usual
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::broker::Limits;
+
+    fn limits(bounds: &str) -> Limits {
+        let text = format!("gateway: gw1\nbroker: {{ limits: {bounds} }}\n");
+        crate::config::read(&text, Path::new("site.yaml"), &|_| Ok(String::new())).unwrap().broker.limits()
+    }
+
+    #[test]
+    fn who_may_have_more_filters_has_the_room_for_them() {
+        let usual = limits("{}");
+        assert_eq!(usual, Limits::default());
+        let many = limits("{ subscriptions: 100000 }");
+        let each = usual.filter_bytes / usual.subscriptions;
+        assert_eq!((many.subscriptions, many.filter_bytes), (100_000, each * 100_000));
+        assert!(many.filter_bytes_together >= many.filter_bytes);
+        let few = limits("{ subscriptions: 1 }");
+        assert_eq!((few.filter_bytes, few.filter_bytes_together), (usual.filter_bytes, usual.filter_bytes_together));
     }
 }

@@ -1,17 +1,24 @@
 //! From the settings of users to the rules the broker goes by. Here the hashes of passwords are read.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use wharf_contract::settings::{Problem, Secret, Spanned};
 
-use super::{Broker, Grants, TopicRule, User};
+use super::{Grants, TopicRule, User};
 use crate::broker::rights::{self as broker, Granted, Hash, LARGEST_PASSWORD_FILE, PasswordFile, Rules, Subject};
+use crate::config::Site;
 use crate::config::load::read_bounded;
 use crate::mapping::Glob;
 
+/// What mends a password that is no hash.
+pub const WRITE_HASH: &str = "leave `password:` out, name a file: `passwords: broker.passwd`, and have `wharf passwd --file broker.passwd NAME` ask for it";
+
 /// The rules, and all that is wrong with the passwords. Who has none that is good is left out.
-pub fn rights(settings: &Broker) -> (Rules, Vec<Problem>) {
+pub fn rights(site: &Site) -> (Rules, Vec<Problem>) {
+    let (settings, spoken_for) = (&site.broker, site.users_of_links());
     let mut problems = Vec::new();
     let mut rules = Rules { loopback: settings.lets_loopback_in(), ..Rules::default() };
     rules.anonymous = match &settings.anonymous_may {
@@ -23,7 +30,18 @@ pub fn rights(settings: &Broker) -> (Rules, Vec<Problem>) {
         Ok(file) => Some((path, file)),
         Err(why) => {
             let mut problem = Problem::new(path.span, path.path.clone(), format!("{path}: {why}", path = path.value));
-            problem.help("`wharf passwd` writes it");
+            match File::open(path.as_path()).map_err(|error| error.kind()) {
+                Err(ErrorKind::PermissionDenied) => {
+                    problem.help(format!(
+                        "it has to belong to the user that the gateway runs as: `chown USER {}`",
+                        path.value
+                    ));
+                }
+                Err(ErrorKind::NotFound) => {
+                    problem.help(format!("`wharf passwd --file {} NAME` writes it", path.value));
+                }
+                _ => {}
+            }
             problems.push(problem);
             None
         }
@@ -46,7 +64,7 @@ pub fn rights(settings: &Broker) -> (Rules, Vec<Problem>) {
             },
             (None, filed) => filed,
         };
-        if password.is_none() && user.certificate.is_none() {
+        if password.is_none() && user.certificate.is_none() && !spoken_for.contains(name.as_str()) {
             // Without a file that could be read there is a mistake already.
             if let Some((path, _)) = &file {
                 let message = format!("`{}` has no password in {}, so nobody can log in", name.value, path.value);
@@ -62,7 +80,10 @@ pub fn rights(settings: &Broker) -> (Rules, Vec<Problem>) {
         for (stranger, _) in file.users().filter(|(name, _)| settings.users.get(name).is_none()) {
             let message = format!("`{stranger}` has a password there and is no user here, so it cannot log in");
             let mut problem = Problem::warning(path.span, path.path.clone(), message);
-            problem.help(format!("users: {{ {stranger}: {{ … }} }}, or `wharf passwd --delete {stranger}`"));
+            problem.help(format!(
+                "users: {{ {stranger}: {{ … }} }}, or `wharf passwd --file {} --delete {stranger}`",
+                path.value
+            ));
             problems.push(problem);
         }
     }
@@ -92,7 +113,11 @@ fn hash(written: &Spanned<Secret>) -> Result<Hash, Problem> {
     // `wharf passwd` prints lines for the file of passwords; one of them does here as well.
     let text = written.expose().trim();
     let text = text.split_once(':').map_or(text, |(_, hash)| hash);
-    Hash::parse(text).map_err(|why| Problem::new(written.span, written.path.clone(), format!("{named}{why}")))
+    Hash::parse(text).map_err(|why| {
+        let mut problem = Problem::new(written.span, written.path.clone(), format!("{named}{why}"));
+        problem.help(WRITE_HASH);
+        problem
+    })
 }
 
 fn read(path: &Path) -> Result<PasswordFile, String> {

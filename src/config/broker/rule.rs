@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use serde_json::json;
-use wharf_contract::settings::{Context, Node, Schema, Setting, Typed};
+use wharf_contract::settings::{Context, Node, Schema, Setting, Severity, Typed};
 
 use crate::broker::rights::{CLIENT, USER, filter};
 
@@ -27,7 +27,11 @@ impl Setting for TopicRule {
 
     fn decode(node: &Node, cx: &mut Context) -> Option<Self> {
         let Some(Typed::Text(text)) = node.typed() else {
-            return cx.unexpected(node, "a topic filter such as gw1-out/#");
+            let wrong = cx.unexpected(node, "a topic filter such as gw1-out/#");
+            if node.is_null() {
+                cx.help_last("`#` alone begins a comment: write \"#\"");
+            }
+            return wrong;
         };
         if let Err(why) = filter::check(text) {
             cx.problem(node.span, why);
@@ -39,6 +43,15 @@ impl Setting for TopicRule {
                     .help(format!("write it between slashes: tele/{name}/#"));
                 return None;
             }
+        }
+        // `%U` and `%i` are taken for these two, and {user} is how other sections write it.
+        let is_odd = |level: &&str| {
+            level.starts_with('%') && ![CLIENT, USER].contains(level) || level.starts_with('{') && level.ends_with('}')
+        };
+        if let Some(level) = text.split('/').find(is_odd) {
+            let problem = cx.problem(node.span, format!("`{level}` stands for nothing but itself"));
+            problem.severity = Severity::Warning;
+            problem.help(format!("{USER} stands for the user, {CLIENT} for the client id"));
         }
         Some(Self(text.to_owned()))
     }

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use wharf_contract::settings::{Entry, Node, NodeKind, Problem, Span};
 
-use super::super::load::read_bounded;
-use super::super::sources::{Sources, move_down};
-use super::super::tree;
+use super::super::sources::Sources;
 use super::understand::understand_ble;
-use super::{FOLDER, builtin, entries_mut};
+use super::{FOLDER, builtin, entries_mut, text};
 
 /// The largest profile.
 const LARGEST: u64 = 256 << 10;
@@ -58,11 +56,9 @@ fn descriptions(folder: &Path, sources: &mut Sources, problems: &mut Vec<Problem
     let mut known: Vec<Entry> = Vec::new();
     for file in own_files(folder, problems) {
         let Some(name) = file.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else { continue };
-        match read_bounded(&file, LARGEST)
-            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".into()))
-        {
+        match text::of_file(&file, LARGEST) {
             Ok(text) => known.extend(one(&name, file, &text, sources, problems)),
-            Err(why) => problems.push(nowhere(format!("{}: {why}", file.display()))),
+            Err(why) => problems.push(nowhere(why)),
         }
     }
     for name in builtin::ble::names().filter(|name| !known.iter().any(|own| own.key == *name)).collect::<Vec<_>>() {
@@ -92,20 +88,6 @@ fn nowhere(message: String) -> Problem {
 
 /// Reads one profile, if it is of use.
 fn one(name: &str, file: PathBuf, text: &str, sources: &mut Sources, problems: &mut Vec<Problem>) -> Option<Entry> {
-    let text = tree::normalise(text);
-    let parsed = tree::parse(&text);
-    let before = sources.add(file, &text);
-    let mut found = parsed.problems;
-    found.iter_mut().for_each(|problem| problem.span.line += before);
-    let mut description = None;
-    if let Some(mut root) = parsed.root {
-        move_down(&mut root, before);
-        let (understood, wrong) = understand_ble(root, name);
-        found.extend(wrong);
-        description = understood;
-    }
-    let usable = found.iter().all(Problem::is_warning);
-    problems.extend(found);
-    let value = description.filter(|_| usable)?;
+    let value = text::read(file, text, |root| understand_ble(root, name), sources, problems)?;
     Some(Entry { key: name.to_owned(), key_span: value.span, value })
 }

@@ -1,17 +1,16 @@
 //! From a profile's name to the profile: beside the site file, or among the built-in ones. Each is
 //! read once, however many devices use it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use wharf_contract::settings::{Node, Problem, suggest};
 
-use super::super::load::read_bounded;
-use super::super::sources::{Sources, move_down};
-use super::super::tree;
+use super::super::sources::Sources;
 use super::understand::understand;
-use super::{FOLDER, Profile, builtin};
+use super::{FOLDER, Profile, builtin, text};
 
 /// The largest profile. One with a hundred points has about 10 kB.
 const LARGEST: u64 = 1 << 20;
@@ -58,37 +57,26 @@ impl<'s> Library<'s> {
                 let message = format!("{} is used in place of the built-in profile of that name", own.display());
                 problems.push(Problem::warning(named.span, path, message));
             }
-            let read = read_bounded(&own, LARGEST)
-                .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".into()));
-            match read {
-                Ok(text) => (own, text),
+            match text::of_file(&own, LARGEST) {
+                Ok(text) => (own, text.into()),
                 Err(why) => {
-                    problems.push(Problem::new(named.span, path, format!("{}: {why}", own.display())));
+                    problems.push(Problem::new(named.span, path, why));
                     return None;
                 }
             }
         } else if let Some(text) = built_in {
-            (PathBuf::from(format!("built-in/{name}.yaml")), text.to_owned())
+            (PathBuf::from(format!("built-in/{name}.yaml")), Cow::Borrowed(text))
         } else {
             problems.push(self.unknown(named, name, path));
             return None;
         };
-        let text = tree::normalise(&text);
-        let parsed = tree::parse(&text);
-        let before = self.sources.add(file, &text);
-        let mut found = parsed.problems;
-        found.iter_mut().for_each(|problem| problem.span.line += before);
-        let mut profile = None;
-        if let Some(mut root) = parsed.root {
-            move_down(&mut root, before);
-            let (understood, wrong) = understand(root, name);
+        let understand = |root| {
+            let (profile, mut wrong) = understand(root, name);
             // What a built-in profile says in an odd way is meant so; nobody here could change it.
-            found.extend(wrong.into_iter().filter(|problem| is_own || !problem.is_warning()));
-            profile = understood;
-        }
-        let usable = found.iter().all(Problem::is_warning);
-        problems.extend(found);
-        profile.filter(|_| usable)
+            wrong.retain(|problem| is_own || !problem.is_warning());
+            (profile, wrong)
+        };
+        text::read(file, &text, understand, self.sources, problems)
     }
 
     fn unknown(&self, named: &Node, name: &str, path: &str) -> Problem {

@@ -25,6 +25,7 @@ pub mod builtin;
 mod find;
 mod merge;
 mod mqtt;
+mod text;
 mod understand;
 
 use std::path::Path;

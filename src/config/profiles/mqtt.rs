@@ -4,16 +4,15 @@
 //! said in the site file under `with`. What the profile has under `with` are the usual ones. `{device}` and
 //! `{value}` are the driver's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use wharf_contract::settings::{Entries, Entry, Node, NodeKind, Problem, Span, Style, Typed, suggestion};
 
-use super::super::load::read_bounded;
-use super::super::sources::{Sources, move_down};
-use super::super::tree;
+use super::super::sources::Sources;
 use super::understand::understand_mqtt;
-use super::{FOLDER, builtin, entries_mut, merge};
+use super::{FOLDER, builtin, entries_mut, merge, text};
 
 /// The largest profile.
 const LARGEST: u64 = 256 << 10;
@@ -116,6 +115,15 @@ fn with_words(
             let message = format!("the profile {name} has no word `{}`", entry.key);
             let mut problem = Problem::new(entry.key_span, format!("{path}.with.{}", entry.key), message);
             problem.help(suggestion(&entry.key, &known));
+            problems.push(problem);
+        }
+    }
+    // Topics that end early would be no filters, and each of them a puzzle in a file that nobody has written here.
+    for entry in said.map_or(&[][..], |with| with.value.entries()) {
+        if entry.value.text().is_some_and(|text| text.contains('#')) {
+            let message = format!("`{}` becomes a part of topics, where `#` cannot stand", entry.key);
+            let mut problem = Problem::new(entry.value.span, format!("{path}.with.{}", entry.key), message);
+            problem.help(format!("what this device has of its own, as `wharf profiles {name}` says"));
             problems.push(problem);
         }
     }
@@ -226,18 +234,14 @@ impl Library<'_> {
         let own =
             super::find::is_name(name).then(|| self.folder.join(format!("{name}.yaml"))).filter(|own| own.exists());
         let (file, text) = match (own, builtin::mqtt::get(name)) {
-            (Some(own), _) => {
-                let read = read_bounded(&own, LARGEST)
-                    .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".into()));
-                match read {
-                    Ok(text) => (own, text),
-                    Err(why) => {
-                        problems.push(Problem::new(named.span, path, format!("{}: {why}", own.display())));
-                        return None;
-                    }
+            (Some(own), _) => match text::of_file(&own, LARGEST) {
+                Ok(text) => (own, text.into()),
+                Err(why) => {
+                    problems.push(Problem::new(named.span, path, why));
+                    return None;
                 }
-            }
-            (None, Some(text)) => (PathBuf::from(format!("built-in/mqtt/{name}.yaml")), text.to_owned()),
+            },
+            (None, Some(text)) => (PathBuf::from(format!("built-in/mqtt/{name}.yaml")), Cow::Borrowed(text)),
             (None, None) => {
                 let names: Vec<&str> = builtin::mqtt::names().collect();
                 let message = format!("there is no profile {} of devices that speak MQTT", named.describe());
@@ -247,27 +251,14 @@ impl Library<'_> {
                 return None;
             }
         };
-        let text = tree::normalise(&text);
-        let parsed = tree::parse(&text);
-        let before = self.sources.add(file, &text);
-        let mut found = parsed.problems;
-        found.iter_mut().for_each(|problem| problem.span.line += before);
-        let mut profile = None;
-        if let Some(mut root) = parsed.root {
-            move_down(&mut root, before);
-            let (understood, wrong) = understand_mqtt(root, name);
-            found.extend(wrong);
-            profile = understood;
-        }
-        let usable = found.iter().all(Problem::is_warning);
-        problems.extend(found);
-        profile.filter(|_| usable)
+        text::read(file, &text, |root| understand_mqtt(root, name), self.sources, problems)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tree;
 
     #[test]
     fn words_are_told_from_braces_that_mean_nothing() {

@@ -173,6 +173,7 @@ fn incoming(packet: mqtt::Packet) -> Happening {
             expires_in: None,
             response_topic: None,
             correlation: None,
+            properties: None,
         }),
         _ => Happening::Other,
     }

@@ -10,7 +10,7 @@ use super::{
     Aim, Cause, Connected, ConnectionError, Extras, Full, Happening, Incoming, LARGEST_INCOMING, Options,
     REQUESTS_BEYOND_WINDOW, Refusal, WRITTEN_AT_ONCE, error,
 };
-use crate::message::{Message, Qos};
+use crate::message::{Message, Properties, Qos};
 use crate::uplink::dial::dial;
 
 /// The half that sends.
@@ -123,12 +123,17 @@ impl Sender {
     /// Hands a publication to the library.
     pub fn publish(&self, message: &Message, extras: &Extras) -> Result<(), Full> {
         let mut options = mqtt::PublishOptions::new(qos(message.qos)).retain(message.retain);
-        if message.correlation.is_some() || *extras != Extras::default() {
+        let said = message.properties.as_deref();
+        if said.is_some() || message.correlation.is_some() || *extras != Extras::default() {
             let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+            let theirs = said.into_iter().flat_map(|said| said.user.iter().cloned());
             options = options.properties(mqtt::PublishProperties {
+                payload_format_indicator: said.and_then(|said| said.is_text).map(u8::from),
+                content_type: said.and_then(|said| said.content_type.clone()),
+                response_topic: said.and_then(|said| said.response_topic.clone()),
                 correlation_data: message.correlation.clone(),
                 message_expiry_interval: extras.expiry_seconds(),
-                user_properties: extras.user_properties.iter().map(own).collect(),
+                user_properties: theirs.chain(extras.user_properties.iter().map(own)).collect(),
                 ..mqtt::PublishProperties::default()
             });
         }
@@ -220,6 +225,13 @@ fn incoming(packet: mqtt::Packet) -> Happening {
                 expires_in: properties.message_expiry_interval.map(|s| Duration::from_secs(s.into())),
                 response_topic: properties.response_topic,
                 correlation: properties.correlation_data,
+                properties: Properties {
+                    is_text: properties.payload_format_indicator.map(|is_text| is_text != 0),
+                    content_type: properties.content_type,
+                    user: properties.user_properties,
+                    ..Properties::default()
+                }
+                .boxed(),
             })
         }
         _ => Happening::Other,

@@ -24,14 +24,14 @@ pub fn put(groups: &str, port: u16, rest: &[&str]) -> Vec<String> {
 /// Puts its cases to a broker with the npm package mqtt through a web socket; the same otherwise.
 pub fn put_web(url: &str, rest: &[&str]) -> Vec<String> {
     let Some(folder) = web_lab() else { return Vec::new() };
-    judge(Command::new("node").arg(folder.join("web.mjs")).arg(url).args(rest))
+    judge(Command::new(folder.join("node")).arg(folder.join("web.mjs")).arg(url).args(rest))
 }
 
 fn lab() -> PathBuf {
     folder("mqtt")
 }
 
-/// The folder with the npm package, which a script makes.
+/// The folder with Node.js and the npm package, which a script makes.
 fn web_lab() -> Option<PathBuf> {
     let made = Command::new("sh").arg(lab().join("node.sh")).output().unwrap();
     if !made.status.success() {

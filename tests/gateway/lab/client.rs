@@ -16,6 +16,8 @@ pub struct Heard {
     pub payload: String,
     pub retained: bool,
     pub correlation: Option<Vec<u8>>,
+    /// Whether it says of itself that it is replayed.
+    pub replayed: bool,
 }
 
 impl Heard {
@@ -27,6 +29,7 @@ impl Heard {
 
 /// A connected client. It comes back by itself when the broker does, to the session it had there.
 pub struct Client {
+    id: String,
     client: mqtt::Client,
     heard: Arc<Mutex<Vec<Heard>>>,
     subscribed: Arc<Mutex<usize>>,
@@ -42,7 +45,7 @@ impl Client {
     /// The same, with user name and password.
     pub fn subscribe_as(port: u16, filters: &[&str], login: Option<(&str, &str)>) -> Self {
         let id = format!("test-{}-{}", std::process::id(), fastrand::u64(..));
-        let mut options = mqtt::MqttOptions::new(id, mqtt::Broker::tcp("127.0.0.1", port));
+        let mut options = mqtt::MqttOptions::new(id.clone(), mqtt::Broker::tcp("127.0.0.1", port));
         options.set_clean_start(false).set_session_expiry_interval(Some(600)).set_keep_alive(20);
         if let Some((user, password)) = login {
             options.set_credentials(user, password.to_owned());
@@ -69,6 +72,7 @@ impl Client {
                                 payload: String::from_utf8_lossy(&publish.payload).into_owned(),
                                 retained: publish.retain,
                                 correlation: properties.correlation_data.map(|data| data.to_vec()),
+                                replayed: properties.user_properties.iter().any(|(name, _)| name == "replay"),
                             });
                         }
                         Ok(_) => {}
@@ -78,10 +82,15 @@ impl Client {
                 }
             })
         };
-        let this = Self { client, heard, subscribed, thread: Some(thread) };
+        let this = Self { id, client, heard, subscribed, thread: Some(thread) };
         let wanted = filters.len();
         wait_for("the client's subscriptions", PATIENCE, || (*this.subscribed.lock().unwrap() >= wanted).then_some(()));
         this
+    }
+
+    /// What it is called at the broker.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// How many subscriptions were confirmed so far: all of them, once per connection.

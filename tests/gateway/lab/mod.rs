@@ -20,13 +20,17 @@ pub mod network;
 pub mod node;
 pub mod process;
 pub mod raw;
+pub mod residents;
+pub mod rhythm;
 pub mod rtu;
 pub mod scripted;
+pub mod sensor;
 pub mod serial_lab;
 pub mod slave;
 pub mod source;
 pub mod tasmota;
 pub mod terminal;
+pub mod tools;
 pub mod uplink;
 
 use std::net::{TcpListener, TcpStream};

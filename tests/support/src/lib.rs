@@ -4,6 +4,7 @@
 //! - [`seeded`]: inputs for fuzz targets that a seed makes, and those that once found something.
 //! - [`settings`]: settings from JSON, read as those of a site file are.
 //! - [`lab`]: what tests need of the machine, a Python and a free port.
+//! - [`volume`]: file systems of a test's own, whose power can be cut.
 //!
 //! The tests of `wharf-contract` cannot use it: a contract under test is another crate than the one that
 //! this is built with.
@@ -13,3 +14,4 @@
 pub mod lab;
 pub mod seeded;
 pub mod settings;
+pub mod volume;

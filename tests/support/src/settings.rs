@@ -51,9 +51,15 @@ pub fn valid<T: Setting>(json: &Json) -> T {
     settings.expect("settings without a problem")
 }
 
-/// A mistake in one line: its path, what it is, and in brackets what helps.
+/// A mistake in one line: its path, and what it is.
+#[must_use]
+pub fn mistake(problem: &Problem) -> String {
+    format!("{}: {}", problem.path, problem.message)
+}
+
+/// The same, and in brackets what helps.
 #[must_use]
 pub fn told(problem: &Problem) -> String {
     let help = problem.help.as_ref().map_or(String::new(), |help| format!(" [{help}]"));
-    format!("{}: {}{help}", problem.path, problem.message)
+    mistake(problem) + &help
 }

@@ -87,7 +87,7 @@ pub use network::Network;
 pub use node::{Entries, Entry, Node, NodeKind, Span, Style, Typed, clip};
 pub use quantity::{ByteSize, Period, parse_duration};
 pub use scalar::Ranged;
-pub use serial::SerialPath;
+pub use serial::{Frame, NoFrame, Parity, SerialPath};
 pub use text::{FilePath, HostPort, Name, Secret};
 pub use write::{FailSafeSettings, WriteSettings};
 

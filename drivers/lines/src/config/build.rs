@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wharf_contract::meaning::{Scaling, Words};
 use wharf_contract::settings::Name;
 use wharf_contract::{DeviceId, PointId, Unit};
 use wharf_stream::frames::Counted;
@@ -149,13 +150,17 @@ impl PointSettings {
     pub(super) fn meaning(&self, comma: bool) -> Meaning {
         Meaning {
             kind: self.r#type,
-            scale: self.scale,
-            offset: self.offset,
-            precision: self.precision.map(|precision| precision.get()),
-            min: self.min,
-            max: self.max,
-            invalid: self.invalid.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
-            names: self.names.as_ref().map(|names| names.0.clone()).unwrap_or_default(),
+            number: Scaling {
+                scale: self.scale,
+                offset: self.offset,
+                precision: self.precision.map(|precision| precision.get()),
+                min: self.min,
+                max: self.max,
+            },
+            words: Words {
+                invalid: self.invalid.as_deref().map(<[String]>::to_vec).unwrap_or_default(),
+                names: self.names.as_ref().map(|names| names.0.clone()).unwrap_or_default(),
+            },
             unit: self.unit.as_deref().map(Unit::from),
             comma,
         }

@@ -7,9 +7,9 @@ mod build;
 mod check;
 pub mod text;
 
-use wharf_contract::settings::{FailSafeSettings, HostPort, Named, OneOrMany, Period, Ranged, SerialPath};
+use wharf_contract::settings::{FailSafeSettings, Frame, HostPort, Named, OneOrMany, Period, Ranged, SerialPath};
 use wharf_contract::{Value, WriteRate, setting_enum, settings};
-use wharf_stream::{Flow, Frame};
+use wharf_stream::Flow;
 
 use crate::form::pattern::Pattern;
 use crate::value::ValueType;

@@ -13,11 +13,10 @@ use wharf_contract::settings::{Context, HostPort, Named, Network, Node, OneOrMan
 pub use wharf_contract::settings::{Names, RawNumber};
 
 pub use crate::value::layout::{Half, Order};
-use crate::wire::Frame;
 pub use address::Address;
 pub use point::{PointSettings, PointType};
 pub use requires::Requires;
-pub use serial::Rs485Settings;
+pub use serial::{Rs485Settings, RtuFrame};
 pub use transport::{Address as TcpAddress, Connection, ListenAddress, TlsSettings};
 
 /// A rhythm: 10 ms to a day.
@@ -57,7 +56,7 @@ settings! {
         /// The speed of the serial port, 9600 if left out.
         baud: Option<Ranged<u32, 50, 4_000_000>> = None,
         /// What surrounds the eight data bits: `8N1` if left out, `8E1`, `8O1`, `8N2`.
-        frame: Option<Frame> = None,
+        frame: Option<RtuFrame> = None,
         /// Has the kernel switch the line driver. Only for ports that need it; USB adapters do not.
         rs485: Option<Rs485Settings> = None,
         /// Whether the adapter hears what it sends. Found out by itself if left out.

@@ -38,7 +38,6 @@ pub(crate) use fault::Fault;
 pub(crate) use limits::Limits;
 pub(crate) use listen::Door;
 pub(crate) use port::Setup;
-pub use port::{Frame, Parity};
 pub(crate) use tls::TlsFiles;
 pub(crate) use turns::Echo;
 

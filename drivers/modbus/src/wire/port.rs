@@ -16,6 +16,7 @@ use rustix::termios::{
 };
 use tracing::warn;
 use wharf_contract::DriverError;
+use wharf_contract::settings::{Frame, Parity};
 
 use super::pace::Pace;
 use super::rs485;
@@ -41,31 +42,10 @@ pub(crate) struct Setup {
     pub(crate) echo: Echo,
 }
 
-/// What surrounds the eight bits of a character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// The bit that makes the number of ones even or odd.
-    pub parity: Parity,
-    /// Two stop bits, else one.
-    pub two_stop_bits: bool,
-}
-
-/// The parity of a character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parity {
-    /// There is no such bit.
-    None,
-    /// It makes the number of ones even.
-    Even,
-    /// It makes the number of ones odd.
-    Odd,
-}
-
 impl Setup {
     /// The times of the line.
     pub(crate) fn pace(&self) -> Pace {
-        let extra = u32::from(self.frame.parity != Parity::None) + u32::from(self.frame.two_stop_bits);
-        Pace::new(self.baud, 10 + extra)
+        Pace::new(self.baud, self.frame.bits())
     }
 }
 
@@ -219,7 +199,8 @@ fn form_of(frame: Frame) -> ControlModes {
         Parity::Odd => ControlModes::PARENB | ControlModes::PARODD,
     };
     let stop = if frame.two_stop_bits { ControlModes::CSTOPB } else { ControlModes::empty() };
-    ControlModes::CS8 | parity | stop
+    let data = if frame.seven_bits { ControlModes::CS7 } else { ControlModes::CS8 };
+    data | parity | stop
 }
 
 fn cannot_open(path: &str, error: Errno) -> DriverError {
@@ -244,8 +225,7 @@ mod tests {
     use super::*;
 
     fn setup(path: &str) -> Setup {
-        let frame = Frame { parity: Parity::None, two_stop_bits: false };
-        Setup { path: path.into(), baud: 9600, frame, rs485: None, echo: Echo::Off }
+        Setup { path: path.into(), baud: 9600, frame: Frame::default(), rs485: None, echo: Echo::Off }
     }
 
     #[test]

@@ -1,14 +1,13 @@
 use super::super::lab::{Lab, Slave};
 use super::super::pace::Pace;
-use super::super::port::{Frame, Parity};
 use super::*;
+use wharf_contract::settings::Frame;
 
 /// Short, so that many requests go into the bad line's time. A busy machine makes some answers late.
 const TIMEOUT: Duration = Duration::from_millis(150);
 
 fn setup(lab: &Lab, baud: u32) -> Setup {
-    let frame = Frame { parity: Parity::None, two_stop_bits: false };
-    Setup { path: lab.port("a"), baud, frame, rs485: None, echo: Echo::Unknown }
+    Setup { path: lab.port("a"), baud, frame: Frame::default(), rs485: None, echo: Echo::Unknown }
 }
 
 async fn read(line: &mut Serial, unit: u8, start: u16, count: u16) -> Result<Vec<u8>, Fault> {
@@ -241,7 +240,7 @@ async fn a_port_without_rs485_is_refused_for_good() {
 #[tokio::test]
 async fn any_speed_and_frame_is_set_on_the_port() {
     let lab = Lab::start("a,b", 9600, &[]);
-    let frame = Frame { parity: Parity::None, two_stop_bits: true };
+    let frame = Frame { two_stop_bits: true, ..Frame::default() };
     // The lab knows the usual speeds by name, and calls the others 0.
     for (baud, seen) in [(300, 300), (9600, 9600), (12_345, 0), (250_000, 0), (921_600, 921_600)] {
         let line = Serial::open(Setup { baud, frame, ..setup(&lab, baud) }).await.unwrap();

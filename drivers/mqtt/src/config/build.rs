@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_contract::settings::{Name, Named, OneOrMany, Spanned};
-use wharf_contract::{DeviceId, FailSafe, PointId, Unit, Value, WriteRule};
+use wharf_contract::meaning::{Scaling, Words};
+use wharf_contract::settings::{Name, Named, OneOrMany, Spanned, WriteSettings};
+use wharf_contract::{DeviceId, PointId, Unit, Value, WriteRule};
 
 use super::text::Word;
 use super::{
@@ -151,13 +152,17 @@ impl PointSettings {
     fn meaning(&self) -> Meaning {
         Meaning {
             kind: self.kind(),
-            scale: self.scale,
-            offset: self.offset,
-            precision: self.precision.map(|precision| precision.get()),
-            min: self.min,
-            max: self.max,
-            invalid: words(self.invalid.as_ref()),
-            names: self.names.as_ref().map(|names| names.0.clone()).unwrap_or_default(),
+            number: Scaling {
+                scale: self.scale,
+                offset: self.offset,
+                precision: self.precision.map(|precision| precision.get()),
+                min: self.min,
+                max: self.max,
+            },
+            words: Words {
+                invalid: words(self.invalid.as_ref()),
+                names: self.names.as_ref().map(|names| names.0.clone()).unwrap_or_default(),
+            },
             on: words(self.on.as_ref()),
             off: words(self.off.as_ref()),
             unit: self.unit.as_deref().map(Unit::from),
@@ -173,18 +178,20 @@ impl PublishWrite {
             payload: self.payload.clone(),
             retain: self.retain,
             timeout: self.timeout.map_or(timeout, |timeout| timeout.get()),
-            rule: Arc::new(WriteRule {
-                min: self.min,
-                max: self.max,
-                step: self.step,
-                allowed: self.allowed.clone(),
-                rate: self.rate,
-                verify: self.verify,
-                fail_safe: self
-                    .fail_safe
-                    .as_ref()
-                    .map(|fail_safe| FailSafe { after: fail_safe.after.get(), write: fail_safe.write.clone() }),
-            }),
+            rule: Arc::new(WriteRule::from(&self.rules())),
+        }
+    }
+
+    /// The rules, as other drivers have them.
+    pub(super) fn rules(&self) -> WriteSettings {
+        WriteSettings {
+            min: self.min,
+            max: self.max,
+            step: self.step,
+            allowed: self.allowed.clone(),
+            rate: self.rate,
+            verify: self.verify,
+            fail_safe: self.fail_safe.clone(),
         }
     }
 }

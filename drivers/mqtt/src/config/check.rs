@@ -1,6 +1,6 @@
 //! The rules over several settings.
 
-use wharf_contract::settings::{Context, Named, Node, OneOrMany, Spanned, WriteSettings, write::check_write};
+use wharf_contract::settings::{Context, Named, Node, OneOrMany, Spanned, write::check_write};
 
 use super::{DiscoverSettings, LinkSettings, MOST_POINTS, PointSettings, PublishWrite};
 use crate::topic::Pattern;
@@ -88,16 +88,7 @@ pub(super) fn point(this: &PointSettings, node: &Node, cx: &mut Context<'_>) {
 }
 
 pub(super) fn write(this: &PublishWrite, node: &Node, cx: &mut Context<'_>) {
-    let limits = WriteSettings {
-        min: this.min,
-        max: this.max,
-        step: this.step,
-        allowed: this.allowed.clone(),
-        rate: this.rate,
-        verify: this.verify,
-        fail_safe: this.fail_safe.clone(),
-    };
-    check_write(&limits, node, cx);
+    check_write(&this.rules(), node, cx);
     publishes(this.topic.as_deref(), node, cx);
     if !this.payload.has_value() && this.allowed.len() != 1 {
         cx.field_problem(node, "payload", "the value has no place in it")

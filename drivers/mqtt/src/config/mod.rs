@@ -20,10 +20,10 @@ settings! {
     /// Devices that speak MQTT, to the gateway's own broker or to another one.
     pub struct LinkSettings {
         /// The broker they speak to: mqtt://host:1883, or mqtts://host:8883 for an encrypted connection.
-        /// The gateway's own on its usual port when left out.
+        /// The gateway's own when left out, which asks the link for no login.
         broker: Option<BrokerUrl> = None,
         /// The user to log in as.
-        username: Option<String> = None,
+        username: Option<Spanned<String>> = None,
         /// The password to log in with: ${file:name}, ${env:NAME}, or the password itself.
         password: Option<Secret> = None,
         /// Certificates for mqtts://, where the system's own do not do.
@@ -71,7 +71,8 @@ settings! {
         available: Option<AvailableSettings> = None,
         /// Where the payload says when it was made. Without it, the time of arrival counts.
         time: Option<TimeSettings> = None,
-        /// What makes it tell its values: published when the gateway connects, and for a read command.
+        /// What makes it tell its values: published when the gateway connects, when the device comes, and for a read
+        /// command.
         ask: Option<AskSettings> = None,
         /// What values are that the broker had retained when the gateway connects.
         retained: Retained = Retained::LastKnown,
@@ -153,7 +154,7 @@ settings! {
         topic: Spanned<Pattern>,
         /// What is published there.
         payload: Payload = Payload::Text(String::new()),
-        /// How often. Without it, when the gateway connects, and for a read command.
+        /// How often. Without it, when the gateway connects, when the device comes, and for a read command.
         every: Option<Period<1_000, 86_400_000>> = None,
     }
     check: |this, node, cx| check::publishes(Some(&this.topic), node, cx);

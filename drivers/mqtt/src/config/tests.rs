@@ -1,33 +1,15 @@
 //! Settings as a site file holds them, written as JSON here.
 
 use serde_json::json;
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
+use wharf_test_support::settings;
 
 use super::*;
 use crate::device::Identity;
 use crate::value::ValueType;
 
-/// The tree that the YAML of this would be.
-pub fn tree(value: &serde_json::Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        serde_json::Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        serde_json::Value::Null => NodeKind::Scalar { text: String::new(), style: Style::Plain },
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
-}
-
 pub fn read(value: &serde_json::Value) -> (Option<LinkSettings>, Vec<String>) {
-    let mut cx = Context::new("/etc/wharf", &|name| Err(format!("{name} cannot be read")));
-    let settings = LinkSettings::decode(&tree(value), &mut cx);
-    let line = |problem: wharf_contract::settings::Problem| format!("{}: {}", problem.path, problem.message);
-    (settings, cx.finish().0.into_iter().map(line).collect())
+    let (settings, problems) = settings::read(value);
+    (settings, problems.iter().map(settings::mistake).collect())
 }
 
 /// Settings without a mistake.
@@ -83,6 +65,11 @@ fn mistakes_are_named_where_they_stand() {
     );
     let with = |point: serde_json::Value| json!({ "topic": "a", "points": { "p": point } });
     check_device(&with(json!({ "path": "a..b" })), &["devices.d.points.p.path: a name in the path is empty"]);
+    let foreign =
+        |path: &str| format!("devices.d.points.p.path: `{path}` is taken for plain names, and leads nowhere then");
+    for path in ["$.ENERGY.Power", "/ENERGY/Power", "{{ value_json.ENERGY.Power }}"] {
+        check_device(&with(json!({ "path": path })), &[&foreign(path)]);
+    }
     check_device(
         &with(json!({ "min": 5, "max": 1 })),
         &["devices.d.points.p.max: the maximum 1 is below the minimum 5"],
@@ -106,6 +93,10 @@ fn mistakes_are_named_where_they_stand() {
     check(
         &json!({ "broker": "mqtt://u:hunter2@h" }),
         &["broker: a user or password cannot stand in the URL: use username: and password:"],
+    );
+    check(
+        &json!({ "broker": "192.168.1.5" }),
+        &["broker: a URL begins with mqtt:// or mqtts:// here: mqtt://192.168.1.5"],
     );
     check(&json!({ "broker": "mqtt://h", "tls": {} }), &["tls: `tls` has no effect: the connection is not encrypted"]);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use wharf_contract::Value;
-use wharf_contract::settings::{Context, HostPort, Node, NodeKind, Schema, Setting, Typed};
+use wharf_contract::settings::{Context, HostPort, Node, NodeKind, Schema, Setting, Severity, Typed};
 
 use crate::path::JsonPath;
 use crate::payload::{LARGEST, Payload};
@@ -31,8 +31,26 @@ impl Setting for JsonPath {
         let (Some(Typed::Text(_) | Typed::Int(_) | Typed::Float(_)), Some(text)) = (node.typed(), node.text()) else {
             return cx.unexpected(node, "a path such as ENERGY.Power or sensors[0].temp");
         };
+        if let Some(meant) = foreign(text) {
+            let problem = cx.problem(node.span, format!("`{text}` is taken for plain names, and leads nowhere then"));
+            problem.severity = Severity::Warning;
+            problem.help(meant);
+        }
         Self::parse(text).map_err(|why| cx.problem(node.span, why).help = None).ok()
     }
+}
+
+/// What to write in place of a path as other programs have it: JSONPath, a JSON pointer, a template.
+fn foreign(text: &str) -> Option<String> {
+    if let Some(path) = text.strip_prefix("$.") {
+        return Some(format!("without `$.`: {path}"));
+    }
+    if let Some(pointer) = text.strip_prefix('/') {
+        return Some(format!("points between names: {}", pointer.replace('/', ".")));
+    }
+    let template = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let path = template.strip_prefix("value_json.").unwrap_or(template);
+    Some(format!("the path alone, without braces: {path}"))
 }
 
 /// A word that a device says: text, a number, true or false, as it is written.
@@ -158,6 +176,9 @@ impl BrokerUrl {
         let (tls, rest) = match text.split_once("://") {
             Some(("mqtt", rest)) => (false, rest),
             Some(("mqtts", rest)) => (true, rest),
+            None if HostPort::<1883>::parse(text).is_ok() => {
+                return Err(format!("a URL begins with mqtt:// or mqtts:// here: mqtt://{text}"));
+            }
             _ => return Err("a URL begins with mqtt:// or mqtts:// here".into()),
         };
         if rest.contains('@') {

@@ -175,6 +175,11 @@ impl Client {
         self.topics.count()
     }
 
+    /// Whether it may be silent for ever.
+    pub fn may_be_silent(&self) -> bool {
+        self.silence.is_none()
+    }
+
     /// When it was heard last.
     pub fn heard(&self) -> Instant {
         self.heard
@@ -309,6 +314,12 @@ impl Client {
             out.push(Action::Send(Message::Disconnect { duration: None }));
         }
         self.leave(out);
+    }
+
+    /// Somebody else needs its place.
+    pub fn make_way(&mut self, out: &mut Vec<Action>) {
+        out.push(Action::Count("lost"));
+        self.lose(out);
     }
 
     /// When it counts as lost. Short times are stretched by half, longer ones by a tenth, as chapter 7.2 of

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use wharf_contract::topic;
+
 use crate::message::Topic;
 
 /// The longest topic that is dealt with, in bytes.
@@ -25,18 +27,12 @@ impl Predefined {
 
 /// Whether something can be published there.
 pub fn is_topic(name: &str) -> bool {
-    !name.is_empty() && name.len() <= LONGEST_TOPIC && !name.contains(['+', '#', '\0'])
+    name.len() <= LONGEST_TOPIC && topic::is_topic(name)
 }
 
-/// Whether that can be subscribed to: wildcards are levels of their own, and `#` is the last.
+/// Whether that can be subscribed to.
 pub fn is_filter(filter: &str) -> bool {
-    let mut levels = filter.split('/').rev();
-    let last = levels.next().unwrap_or_default();
-    !filter.is_empty()
-        && filter.len() <= LONGEST_TOPIC
-        && !filter.contains('\0')
-        && (last == "#" || last == "+" || !last.contains(['+', '#']))
-        && levels.all(|level| level == "+" || !level.contains(['+', '#']))
+    filter.len() <= LONGEST_TOPIC && topic::check_filter(filter).is_ok()
 }
 
 /// The topic that a name of two bytes is.

@@ -1,26 +1,10 @@
 use serde_json::json;
-use wharf_contract::settings::{Entry, Span, Style};
+use wharf_test_support::settings::{mistake, read};
 
 use super::*;
 
-fn tree(value: &serde_json::Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        serde_json::Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        serde_json::Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        serde_json::Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
-}
-
 fn mistakes(value: &serde_json::Value) -> Vec<String> {
-    let mut cx = Context::new("/etc/wharf", &|name| Err(format!("{name} cannot be read")));
-    LinkSettings::decode(&tree(value), &mut cx);
-    cx.finish().0.into_iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
+    read::<LinkSettings>(value).1.iter().map(mistake).collect()
 }
 
 #[test]

@@ -17,10 +17,10 @@ use rumqttc_v4::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
+use wharf_contract::Dial;
+use wharf_contract::dial;
 use wharf_contract::settings::Secret;
-use wharf_stream::Stream;
 
-use super::dial::Dial;
 use super::{Delivery, News, Receipt, Request, Will};
 use crate::message::Qos;
 
@@ -111,7 +111,7 @@ enum Sent {
 }
 
 struct Connection {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn dial::Connection>,
     received: BytesMut,
     to_send: BytesMut,
     last_id: u16,
@@ -130,7 +130,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: Box<dyn Stream>) -> Self {
+    fn new(stream: Box<dyn dial::Connection>) -> Self {
         let now = Instant::now();
         Self {
             stream,

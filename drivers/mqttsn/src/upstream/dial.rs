@@ -1,29 +1,15 @@
-//! How a stream to the broker is made.
+//! How a connection to a broker on the network is made.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use wharf_stream::Stream;
+use wharf_contract::dial::Connection;
+use wharf_contract::{Dial, async_trait};
 
 /// How long the broker may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Makes streams on which MQTT 3.1.1 is spoken.
-#[async_trait]
-pub trait Dial: fmt::Debug + Send + Sync {
-    /// A new stream.
-    ///
-    /// # Errors
-    /// There is none.
-    async fn dial(&self) -> io::Result<Box<dyn Stream>>;
-
-    /// What is at the other end, for people.
-    fn place(&self) -> String;
-}
 
 /// A broker on the network.
 #[derive(Clone, Debug)]
@@ -36,14 +22,10 @@ pub struct Tcp {
 
 #[async_trait]
 impl Dial for Tcp {
-    async fn dial(&self) -> io::Result<Box<dyn Stream>> {
+    async fn dial(&self) -> io::Result<Box<dyn Connection>> {
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))
-    }
-
-    fn place(&self) -> String {
-        format!("{}:{}", self.host, self.port)
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! Each client of the field is a client of the broker, and speaks through a channel of [`Request`]s and
 //! [`News`]. In `connection` there is an MQTT 3.1.1 connection behind it; in `shared` several clients share
-//! one connection. `dial` makes the streams.
+//! one connection. `dial` makes those over the network.
 
 pub mod connection;
 pub mod dial;
-pub mod filter;
 pub mod shared;
 
 use bytes::Bytes;

@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wharf_contract::topic;
 
-use super::filter::fits;
 use super::{Delivery, News, Request, Will};
 use crate::message::Qos;
 
@@ -220,7 +220,7 @@ impl<K: Copy + PartialEq> Shared<K> {
     fn deliver(&mut self, delivery: Delivery, now: Instant, out: &mut Vec<Step<K>>) {
         for session in &mut self.sessions {
             let is_fresh = |wanted: &&Wanted| !delivery.retain || now.saturating_duration_since(wanted.since) < FRESH;
-            let fitting = session.wanted.iter().filter(|wanted| fits(&wanted.filter, &delivery.topic));
+            let fitting = session.wanted.iter().filter(|wanted| topic::matches(&wanted.filter, &delivery.topic));
             let Some(wanted) = fitting.filter(is_fresh).map(|wanted| wanted.qos).max() else { continue };
             let copy = Delivery { qos: delivery.qos.min(wanted), receipt: None, ..delivery.clone() };
             match session.now {

@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use wharf_contract::port::PortEnd;
-use wharf_contract::settings::{Context, Entry, Node, NodeKind, Setting, Span, Style};
 use wharf_contract::{Driver, DriverError, Health, LinkEvent, Port};
 use wharf_mqttsn::message::{Message, Publish, Qos, Return, Topic};
 use wharf_mqttsn::{LinkSettings, MqttSn};
+use wharf_test_support::settings::valid;
 
 /// How long anything may take. No test depends on its being shorter.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,25 +28,7 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// The settings that the YAML of this would be.
 pub fn settings(value: &Value) -> LinkSettings {
-    let mut cx = Context::new("/etc/wharf", &|name| Err(format!("{name} cannot be read")));
-    let settings = LinkSettings::decode(&tree(value), &mut cx);
-    assert_eq!(cx.problems(), []);
-    settings.unwrap()
-}
-
-fn tree(value: &Value) -> Node {
-    let span = Span { line: 1, column: 1, length: 1 };
-    let kind = match value {
-        Value::String(text) => NodeKind::Scalar { text: text.clone(), style: Style::Quoted },
-        Value::Array(items) => NodeKind::Sequence(items.iter().map(tree).collect()),
-        Value::Object(fields) => {
-            let entry = |(key, value): (&String, _)| Entry { key: key.clone(), key_span: span, value: tree(value) };
-            NodeKind::Mapping(fields.iter().map(entry).collect())
-        }
-        Value::Null => NodeKind::Scalar { text: String::new(), style: Style::Plain },
-        other => NodeKind::Scalar { text: other.to_string(), style: Style::Plain },
-    };
-    Node { span, kind }
+    valid(value)
 }
 
 /// A real broker, in a folder of its own.

@@ -178,7 +178,7 @@ fn a_link_is_on_a_port_or_on_a_socket_or_on_a_broker() {
     let (settings, problems) = read(json!({ "mqtt": { "prefix": "home/mygateway1" } }));
     assert_eq!(problems, [""; 0]);
     let Some(Transport::Mqtt(broker)) = settings.map(|settings| settings.transport()) else { panic!("it is a broker") };
-    assert_eq!(broker.to_string(), "home/mygateway1-out on the embedded broker");
+    assert_eq!(broker.to_string(), "home/mygateway1-out on the gateway's own broker");
     for wrong in ["", "/a", "a/", "$a", "a+b", "#"] {
         let told = mistakes(json!({ "mqtt": { "prefix": wrong } }));
         assert!(told.len() == 1 && told[0].contains("before -out/"), "{wrong}: {told:?}");

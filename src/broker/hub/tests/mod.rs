@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::broker::packet::{
     ConnAck, Connect, Delivery, Publish, Reply, Request, RetainedWanted, Version, Wanted, Will, reason,
 };
-use crate::broker::publication::{Origin, Publication, Qos};
+use crate::broker::publication::{Origin, Properties, Publication, Qos};
 use crate::broker::rights::Allowed;
 use crate::broker::saved::{Change, Forgetful, Journal, Saved};
 

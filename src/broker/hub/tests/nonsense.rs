@@ -149,12 +149,14 @@ fn check(site: &Site) {
         messages += session.outbox.len() + session.window.len();
         for item in session.outbox.iter().chain(session.window.iter()) {
             let is_first = distinct.insert(Arc::as_ptr(&item.waiting.publication));
-            bytes += 64 + if is_first { item.weight() } else { 0 };
+            let waiting = &item.waiting;
+            bytes += 64 + 8 * waiting.subscriptions.len() + if is_first { waiting.publication.weight() } else { 0 };
         }
         connected += usize::from(session.link.is_some());
         subscriptions += session.subscriptions.len();
         filter_bytes += session.filter_bytes;
     }
+    hub.groups.check(&hub.sessions);
     assert_eq!((hub.tally.messages(), hub.tally.bytes()), (messages, bytes));
     assert!(bytes <= limits.queued_bytes_together + limits.in_flight_bytes);
     assert_eq!((hub.connected, hub.subscriptions, hub.filter_bytes), (connected, subscriptions, filter_bytes));

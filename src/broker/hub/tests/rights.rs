@@ -57,6 +57,30 @@ fn who_comes_back_with_fewer_rights_does_not_get_what_waited() {
 }
 
 #[test]
+fn an_id_that_is_anothers_is_not_had_by_who_has_shown_nothing_nor_that_of_the_gateway_by_anybody() {
+    let mut site = Site::new();
+    let mut come = |id: &str, user: &str, expiry| {
+        let connect = Connect { session_expiry: expiry, ..connect(id) };
+        let attached = site.hub.attach(&connect, Some(user.into()), everything(), Arc::default(), site.now).unwrap();
+        attached.connection
+    };
+    let away = come("away", "panel", 60);
+    come("here", "panel", 0);
+    come("link", "$mqttsn/meadow", 0);
+    come("sensor", "$nobody/meadow", 0);
+    site.hub.detach(away, Ending::Left, site.now);
+    let hub = &site.hub;
+    for id in ["away", "here"] {
+        assert!(hub.is_anothers(id, Some("$nobody/meadow"), false) && hub.is_anothers(id, Some("field"), false));
+        assert!(!hub.is_anothers(id, Some("panel"), false) && !hub.is_anothers(id, Some("other"), true));
+    }
+    for id in ["link", "sensor"] {
+        assert!(hub.is_anothers(id, Some("panel"), true) && hub.is_anothers(id, None, true));
+    }
+    assert!(!hub.is_anothers("sensor", Some("$nobody/meadow"), false) && !hub.is_anothers("new", None, false));
+}
+
+#[test]
 fn a_group_gives_a_message_to_a_member_that_may_hear_of_it() {
     let mut site = Site::new();
     let members = ["x", "y"].map(|name| site.visitor(name));

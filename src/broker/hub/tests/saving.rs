@@ -146,6 +146,28 @@ fn a_restored_session_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_a_restored_member_of_a_group_does_not_take_goes_to_another_unless_it_is_its_own_too() {
+    let mut site = Site::new();
+    // Of `a/b` its client is told by itself, and as a member nobody could tell apart any more.
+    let mut session = saved("r", None);
+    session.subscriptions[1].0.filter = "$share/g/+/s".into();
+    session.waiting = ["x/s", "a/s", "a/b"]
+        .into_iter()
+        .zip(1..)
+        .map(|(topic, number)| {
+            let publication = Arc::new(Publication::new(topic, topic));
+            Waiting { publication, ..waiting(number, "", Stage::Waiting) }
+        })
+        .collect();
+    site.hub.restore(Saved { retained: Vec::new(), sessions: vec![session] }, site.now);
+    let other = site.resident("other");
+    site.subscribe(&other, "$share/g/+/s", Qos::AtLeastOnce);
+    site.pass(3600);
+    site.tick();
+    assert_eq!(site.read(&other), ["x/s"]);
+}
+
+#[test]
 fn a_session_whose_time_was_over_while_the_broker_was_down_is_gone_whatever_the_clock_shows() {
     let hour = Duration::from_secs(3600);
     let now = SystemTime::now();

@@ -27,7 +27,7 @@ impl Raw {
         let (stream, theirs) = tokio::io::duplex(room);
         let common = common.clone();
         tokio::spawn(async move {
-            let peer = Peer { listener: "test".into(), part: Some("test".into()), ..Peer::default() };
+            let peer = Peer { listener: "test".into(), visitor: Some(Visitor::Part("test".into())), ..Peer::default() };
             let deadline = Instant::now() + HELLO;
             let welcome = hello::welcome(Wire::new(Box::new(theirs)), &peer, &common, deadline).await;
             if let Some(connection) = welcome {
@@ -391,4 +391,51 @@ async fn a_client_that_says_nothing_costs_little() {
     let state = std::mem::size_of::<connection::Connection>();
     println!("a connection's state: {state} bytes");
     assert!(state < 1024, "{state} bytes");
+}
+
+#[tokio::test]
+async fn a_client_at_full_speed_gives_others_their_turn_every_few_hundred_packets() {
+    const PACKETS: usize = 500_000;
+    let common = common(limits());
+    let mut fast = Raw::with(&common, 8 << 20);
+    fast.send(&connect(4, "fast", 0)).await;
+    fast.hears(b"\x20\x02\0\0").await;
+    // All of it is there before the first is read.
+    fast.send(&b"\x30\x05\0\x01tab".repeat(PACKETS)).await;
+    let (mut before, mut most) = (counted(&common.figures.received), 0);
+    while before < PACKETS as u64 {
+        tokio::task::yield_now().await;
+        let received = counted(&common.figures.received);
+        most = most.max(received - before);
+        before = received;
+    }
+    assert!(most <= 1024, "{most} packets at a stretch");
+}
+
+#[tokio::test]
+async fn a_flood_with_many_receivers_lets_others_have_their_turn() {
+    const FLOOD: u64 = 400;
+    let common = common(limits());
+    let mut hear = Vec::new();
+    for number in 0..300 {
+        let mut raw = Raw::with(&common, 4 * 1024);
+        raw.send(&connect(4, &format!("hears{number}"), 0)).await;
+        raw.hears(b"\x20\x02\0\0").await;
+        raw.send(b"\x82\x06\0\x01\0\x01a\0").await;
+        raw.hears(b"\x90\x03\0\x01\0").await;
+        hear.push(raw);
+    }
+    let mut says = Raw::v3(&common, "says", 0).await;
+    says.send(&b"\x30\x04\0\x01ax".repeat(FLOOD as usize)).await;
+    // Everything here is on one thread, so this sees only what others leave it to see.
+    let mut between = 0;
+    loop {
+        tokio::task::yield_now().await;
+        match counted(&common.figures.received) {
+            0 => {}
+            FLOOD => break,
+            _ => between += 1,
+        }
+    }
+    assert!(between >= 3, "{between}");
 }

@@ -1,253 +1,18 @@
-//! An MQTT broker that does what its script says, right or wrong, and remembers what it saw.
-//!
-//! It speaks as much of 3.1.1 and 5 as a gateway needs, by hand, so that it can also say what no
-//! library would. It serves one connection at a time, in one thread.
+//! One connection, from CONNECT to its end.
 
-use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{JoinHandle, sleep};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::thread::sleep;
 use std::time::Duration;
 
-/// How the broker treats one connection. What is not said is what an honest broker does.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Script {
-    /// Answers CONNECT with this code.
-    pub refuse: Option<u8>,
-    /// Says nothing to CONNECT.
-    pub mute: bool,
-    pub session: Session,
-    /// Announced with MQTT 5.
-    pub receive_maximum: Option<u16>,
-    /// Announced with MQTT 5.
-    pub maximum_packet_size: Option<u32>,
-    /// Announced with MQTT 5.
-    pub maximum_qos: Option<u8>,
-    /// Announced with MQTT 5: no retained messages.
-    pub no_retain: bool,
-    pub acks: Acks,
-    /// Every publication of which the number on this connection is divisible by the first is
-    /// refused with the second (MQTT 5).
-    pub refuse_every: Option<(usize, u8)>,
-    /// On this topic the first so many publications of this connection are refused with this
-    /// reason (MQTT 5).
-    pub refuse_topic: Option<(&'static str, u8, usize)>,
-    pub close: Close,
-    /// With this reason it says goodbye before it closes at a publication (MQTT 5).
-    pub goodbye: Option<u8>,
-    /// Answers SUBSCRIBE with a refusal.
-    pub refuse_subscription: bool,
-    /// Does not answer pings.
-    pub deaf_to_pings: bool,
-    /// Sent right behind CONNACK, in one piece with it.
-    pub garbage: Option<&'static [u8]>,
-}
-
-/// What becomes of the session the broker keeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Session {
-    #[default]
-    Honest,
-    /// The broker has lost it.
-    Forgotten,
-    /// The broker has lost it and says that it has it.
-    Claimed,
-}
-
-/// When publications are acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Acks {
-    #[default]
-    AtOnce,
-    /// When the test releases them.
-    Held,
-    /// In a quiet moment, the last first.
-    Reversed,
-    /// At once, save for the one with this number on the connection.
-    AllBut(usize),
-    /// For so many, then no more.
-    First(usize),
-}
-
-/// When the broker closes the connection by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Close {
-    #[default]
-    Never,
-    /// Having taken so many publications.
-    After(usize),
-    /// When half of the publication with this number is read.
-    Inside(usize),
-    /// When it is asked for a subscription, having noted nothing.
-    OnSubscribe,
-    /// Whenever something is published on this topic.
-    AtTopic(&'static str),
-    /// When the test cuts it: having taken so many publications, it reads no further.
-    Deaf(usize),
-}
-
-/// A command for the gateway, with QoS 1.
-#[derive(Clone, Debug)]
-pub struct Command {
-    pub topic: &'static str,
-    pub payload: &'static str,
-    pub id: u16,
-    pub duplicate: bool,
-    pub retained: bool,
-}
-
-/// A connection, as the broker saw it.
-#[derive(Clone, Debug, Default)]
-pub struct Connect {
-    /// Clean start, or clean session in 3.1.1.
-    pub clean: bool,
-    /// The QoS of the will, and whether it is to be retained.
-    pub will: (u8, bool),
-    /// The session was there, or so the broker said.
-    pub session_present: bool,
-    /// How many SUBSCRIBEs came.
-    pub subscribes: usize,
-    /// The most publications that were under way at one time.
-    pub most_in_flight: usize,
-    /// The longest packet that came.
-    pub longest_packet: usize,
-    /// The commands that were acknowledged, by packet id.
-    pub commands_acked: Vec<u16>,
-    /// The publications that came.
-    pub publishes: Vec<Publish>,
-    /// It has ended.
-    pub ended: bool,
-}
-
-/// A publication, as the broker saw it.
-#[derive(Clone, Debug)]
-pub struct Publish {
-    pub topic: String,
-    pub payload: String,
-    pub qos: u8,
-    pub retain: bool,
-    /// MQTT 5: for how many seconds it is worth something.
-    pub expires_in: Option<u32>,
-    /// MQTT 5: names and values.
-    pub properties: Vec<(String, String)>,
-    /// The reason it was refused for.
-    pub refused: Option<u8>,
-    /// Whether it was acknowledged, with whatever reason.
-    pub acked: bool,
-    id: u16,
-}
-
-#[derive(Default)]
-struct State {
-    scripts: VecDeque<Script>,
-    /// What comes when there is no script left.
-    for_ever: Script,
-    connects: Vec<Connect>,
-    /// The session: whether it holds a subscription, and what it keeps for the gateway.
-    session: Option<bool>,
-    kept: Vec<Command>,
-    to_send: Vec<Command>,
-    away: bool,
-    cut: bool,
-    /// How many acknowledgements that are held back may go.
-    released: usize,
-    stop: bool,
-}
-
-/// A running broker; ended when dropped.
-pub struct Scripted {
-    pub port: u16,
-    state: Arc<Mutex<State>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Scripted {
-    /// Starts it. Each connection takes the next script; when there is none left, the broker is
-    /// honest. The short clean connection by which a 3.1.1 client has its session forgotten takes
-    /// none, unless it is to be refused.
-    pub fn start(scripts: &[Script]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(Mutex::new(State { scripts: scripts.iter().copied().collect(), ..State::default() }));
-        let thread = std::thread::spawn({
-            let state = state.clone();
-            move || {
-                while !lock(&state).stop {
-                    match listener.accept() {
-                        Ok((stream, _)) if !lock(&state).away => Conversation::hold(stream, &state),
-                        // Away: whoever comes is sent away.
-                        Ok(_) => {}
-                        Err(_) => sleep(Duration::from_millis(5)),
-                    }
-                }
-            }
-        });
-        Self { port, state, thread: Some(thread) }
-    }
-
-    /// The script of every connection for which there is no other.
-    pub fn for_ever(self, script: Script) -> Self {
-        lock(&self.state).for_ever = script;
-        self
-    }
-
-    /// Every connection so far.
-    pub fn connects(&self) -> Vec<Connect> {
-        lock(&self.state).connects.clone()
-    }
-
-    /// Sends a command on the connection there is.
-    pub fn send(&self, command: Command) {
-        lock(&self.state).to_send.push(command);
-    }
-
-    /// Keeps a command in the session, to be sent right behind CONNACK when it is resumed.
-    pub fn keep(&self, command: Command) {
-        lock(&self.state).kept.push(command);
-    }
-
-    /// Acknowledges what was held back, and the rest at once.
-    pub fn release(&self) {
-        lock(&self.state).released = usize::MAX;
-    }
-
-    /// Acknowledges so many of those held back.
-    pub fn release_some(&self, count: usize) {
-        lock(&self.state).released += count;
-    }
-
-    /// Closes the connection there is.
-    pub fn cut(&self) {
-        lock(&self.state).cut = true;
-    }
-
-    /// Goes away, or comes back.
-    pub fn be_away(&self, away: bool) {
-        let mut state = lock(&self.state);
-        state.away = away;
-        state.cut |= away;
-    }
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        lock(&self.state).stop = true;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+use super::wire::{frame, properties};
+use super::{Acks, Close, Command, Connect, Publish, Script, Session, State, lock};
 
 /// The connection has ended, or is to end.
 struct Ended;
 
-struct Conversation<'s> {
+pub(super) struct Conversation<'s> {
     stream: TcpStream,
     state: &'s Mutex<State>,
     script: Script,
@@ -256,7 +21,7 @@ struct Conversation<'s> {
 }
 
 impl<'s> Conversation<'s> {
-    fn hold(stream: TcpStream, state: &'s Mutex<State>) {
+    pub(super) fn hold(stream: TcpStream, state: &'s Mutex<State>) {
         stream.set_nonblocking(false).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -544,44 +309,4 @@ impl<'s> Conversation<'s> {
         variable.extend(command.payload.as_bytes());
         frame(0x32 | u8::from(command.duplicate) << 3 | u8::from(command.retained), &variable)
     }
-}
-
-/// Takes the properties of a publication off its front: how long it is worth something, and names
-/// and values.
-fn properties(rest: &mut &[u8]) -> (Option<u32>, Vec<(String, String)>) {
-    let text = |bytes: &mut &[u8]| {
-        let (length, tail) = bytes.split_at(2);
-        let (text, tail) = tail.split_at(usize::from(u16::from_be_bytes([length[0], length[1]])));
-        *bytes = tail;
-        String::from_utf8(text.to_vec()).unwrap()
-    };
-    assert!(rest[0] < 0x80, "a gateway says little beside its messages");
-    let (mut all, tail) = rest[1..].split_at(usize::from(rest[0]));
-    *rest = tail;
-    let (mut expires_in, mut named) = (None, Vec::new());
-    while let Some((kind, tail)) = all.split_first() {
-        all = tail;
-        match kind {
-            0x02 => {
-                let (seconds, tail) = all.split_at(4);
-                expires_in = Some(u32::from_be_bytes(seconds.try_into().unwrap()));
-                all = tail;
-            }
-            0x09 => drop(text(&mut all)),
-            0x26 => {
-                let name = text(&mut all);
-                named.push((name, text(&mut all)));
-            }
-            other => panic!("a gateway has no reason to send property {other:#x}"),
-        }
-    }
-    (expires_in, named)
-}
-
-/// A packet with this first byte; all that the broker sends is short.
-fn frame(kind: u8, variable: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(variable.len()).ok().filter(|&length| length < 128);
-    let mut packet = vec![kind, length.expect("a short packet")];
-    packet.extend(variable);
-    packet
 }
