@@ -94,30 +94,39 @@ impl North {
     /// Sends what the gateway has to say. Waits for 100 ms per queue at most, and no longer than
     /// until [`North::stop_waiting`]; what finds no room by then is counted as lost by the queue.
     pub async fn publish(&self, message: Message, to: &To) {
-        self.publish_and_note(message, to, PATIENCE, |_, _| {}).await;
+        // What comes after a queue was closed has been told of.
+        let _ = self.publish_and_note(message, to, PATIENCE, |_, _| {}).await;
     }
 
     /// Like [`publish`](Self::publish), with a patience of its own for a queue that is behind; one that is full until its
     /// uplink takes something is not worth it. `note` hears of each uplink it is for, by place, whether its queue has
     /// dropped it and why.
+    ///
+    /// # Errors
+    /// A queue is closed, because the gateway stops, and did not take it.
     pub async fn publish_and_note(
         &self,
         message: Message,
         to: &To,
         patience: Duration,
         mut note: impl FnMut(usize, Option<LossReason>) + Send,
-    ) {
+    ) -> Result<(), Closed> {
         self.tap(&message, to);
         let body = message.encode();
+        let mut taken = Ok(());
         for (place, uplink) in self.uplinks.iter().enumerate() {
             if wanted(to, place, uplink) {
                 match uplink.queue.offer(body.clone(), self.patience(uplink, patience)).await {
                     Ok(dropped) => note(place, dropped),
-                    Err(closed) => came_late(uplink, &message, Err(closed)),
+                    Err(closed) => {
+                        came_late(uplink, &message);
+                        taken = Err(closed);
+                    }
                 }
             }
         }
         self.show(message, to);
+        taken
     }
 
     /// How long what is no reading waits for room.
@@ -145,8 +154,8 @@ impl North {
                 match uplink.queue.try_append(body.clone()) {
                     Ok(Some(_)) => {}
                     Ok(None) => break,
-                    Err(closed) => {
-                        came_late(uplink, &message, Err(closed));
+                    Err(Closed) => {
+                        came_late(uplink, &message);
                         break;
                     }
                 }
@@ -217,10 +226,8 @@ fn wanted(to: &To, place: usize, uplink: &Outlet) -> bool {
     }
 }
 
-fn came_late(uplink: &Outlet, message: &Message, taken: Result<(), Closed>) {
-    if taken.is_err() {
-        debug!(uplink = %uplink.name, topic = message.topic, "message came after the queue was closed");
-    }
+fn came_late(uplink: &Outlet, message: &Message) {
+    debug!(uplink = %uplink.name, topic = message.topic, "message came after the queue was closed");
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::message::{Message, Properties, Qos};
 use crate::north::{MOST_UPLINKS, North, Route, To};
-use crate::queue::LossReason;
+use crate::queue::{Closed, LossReason};
 use crate::topics::Topics;
 use crate::uplink::Incoming;
 pub use pattern::{Pattern, PatternError};
@@ -207,11 +207,14 @@ impl Up {
 
     /// Puts it into the queues, if a rule fits it. Waits for room for [a moment](PATIENCE) only; what finds none is counted
     /// as lost there.
-    pub async fn pass(&self, published: Published<'_>) {
+    ///
+    /// # Errors
+    /// A queue is closed, because the gateway stops: nobody has it, and its publisher may not believe so.
+    pub async fn pass(&self, published: Published<'_>) -> Result<(), Closed> {
         let wants_answer = published.properties.as_ref().is_some_and(|said| said.response_topic.is_some());
         let [lightly, hard] = PATIENCE;
         let patience = if published.qos == Qos::AtMostOnce { lightly } else { hard };
-        let Some((message, uplinks)) = self.bridge.up(&self.topics, published) else { return };
+        let Some((message, uplinks)) = self.bridge.up(&self.topics, published) else { return Ok(()) };
         if wants_answer && !message.wants_answer() {
             self.counters.unanswerable.fetch_add(1, Ordering::Relaxed);
             debug!(topic = message.topic, "no bridge rule brings an answer down to where it is wanted");
@@ -226,7 +229,7 @@ impl Up {
             };
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        self.north.publish_and_note(message, &To::Some(uplinks), patience, note).await;
+        self.north.publish_and_note(message, &To::Some(uplinks), patience, note).await
     }
 }
 

@@ -85,13 +85,13 @@ impl Pattern {
         }
         // `a/#` fits `a` too; with nothing before it on the other side nothing would be left. And what begins with `$`
         // on the other side is for the broker there to say, whatever a level here is called.
-        (!renamed.is_empty() && !renamed.starts_with('$') && renamed.len() <= topic::LONGEST).then_some(renamed)
+        (!renamed.is_empty() && !topic::is_system(&renamed) && renamed.len() <= topic::LONGEST).then_some(renamed)
     }
 
     /// Whether the pattern fits a topic. It fits everything that [`rename`](Self::rename) has a name for, and a few
     /// topics more, for which nothing or too much would be left; it costs no memory.
     pub fn fits(&self, topic: &str) -> bool {
-        if topic.starts_with('$') && !matches!(self.from.first(), Some(Level::Text(_))) {
+        if topic::is_system(topic) && !matches!(self.from.first(), Some(Level::Text(_))) {
             return false;
         }
         let mut levels = topic.split('/');

@@ -10,6 +10,7 @@ use super::figures::Figures;
 use super::gate::Gate;
 use super::hub::Hub;
 use super::limits::Limits;
+use super::listen::large;
 use super::publication::Publication;
 use super::rights::Door;
 
@@ -17,7 +18,7 @@ use super::rights::Door;
 pub const HANDSHAKES: usize = 256;
 
 /// How long one has the hub to itself: what there is to tell it beyond that waits for the next turn. A publication
-/// may have thousands of receivers, and the gateway's other work goes on on the same threads.
+/// may have thousands of receivers, and everybody else waits for the hub meanwhile.
 pub const TURN: Duration = Duration::from_millis(1);
 
 /// What connections share.
@@ -35,6 +36,8 @@ pub struct Common {
     pub judged: AtomicU64,
     /// A place for each handshake.
     pub handshakes: Arc<Semaphore>,
+    /// A place for each large packet on its way in.
+    pub large: Arc<Semaphore>,
 }
 
 impl Common {
@@ -44,6 +47,7 @@ impl Common {
             hub: Mutex::new(hub),
             figures,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            large: large::places(&limits),
             limits,
             door,
             gate,

@@ -15,6 +15,7 @@ use crate::bridge::{Published, Up};
 use crate::classic::feed::Feed;
 use crate::downlink::{Ask, Source};
 use crate::message;
+use crate::queue::Closed;
 use crate::topics::{self, Topics};
 use crate::uplink::{Incoming, Received};
 
@@ -61,13 +62,15 @@ impl Gate {
     /// Lets a publication pass, with that packet id; `duplicate`: its client says that it sends it again. What comes
     /// out is for the hub: as a rule what went in. A command that finds no room within a second is answered in its
     /// own place. One that comes again is not obeyed again: its answer was published already.
-    pub async fn pass(&self, publication: Publication, id: u16, duplicate: bool) -> Publication {
+    ///
+    /// # Errors
+    /// The gateway stops, and does not take upstream any more what is bridged.
+    pub async fn pass(&self, publication: Publication, id: u16, duplicate: bool) -> Result<Publication, Closed> {
         if topics::is_birth_of_a_controller(&publication.topic, &publication.payload) {
             self.feed.birth();
         }
         if !self.topics.is_command(&publication.topic) {
-            self.up.pass(bridged(&publication)).await;
-            return publication;
+            return self.up.pass(bridged(&publication)).await.map(|()| publication);
         }
         // Clients choose both, a line break in them as well.
         let (client, topic) = (publication.from.client().map_or("", |client| client), &publication.topic);
@@ -77,23 +80,23 @@ impl Gate {
         if is_again {
             count(&self.figures.repeated_commands);
             debug!(client = clip(client), topic = clip(topic), "command came again, and is not obeyed again");
-            return publication;
+            return Ok(publication);
         }
         self.door.audit.command(&publication.from, topic);
         if self.asks.send_timeout(Ask { source: Source::Local, incoming }, ASK_PATIENCE).await.is_ok() {
-            return publication;
+            return Ok(publication);
         }
         self.received().forget(client, id);
         warn!(client = clip(client), topic = clip(topic), "command not obeyed: the gateway is busy");
         // Nobody south of here has heard of it, so its answer takes its place.
-        Publication {
+        Ok(Publication {
             topic: self.topics.answer_to_unknown(&publication.topic).into(),
             payload: r#"{"ok":false,"error":"too many commands are waiting for the gateway"}"#.into(),
             retain: false,
             properties: None,
             expires: None,
             ..publication
-        }
+        })
     }
 
     fn received(&self) -> MutexGuard<'_, Received> {
@@ -168,9 +171,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_command_that_finds_no_room_is_answered_in_its_own_place() {
         let (gate, _asked) = gate(1);
-        let taken = gate.pass(command("gw1-in/tank/valve"), 7, false).await;
+        let taken = gate.pass(command("gw1-in/tank/valve"), 7, false).await.unwrap();
         assert_eq!(taken, command("gw1-in/tank/valve"));
-        let answer = gate.pass(command("gw1-in/tank/valve"), 8, false).await;
+        let answer = gate.pass(command("gw1-in/tank/valve"), 8, false).await.unwrap();
         assert_eq!((&*answer.topic, answer.qos), ("gw1-sys/answer/tank/valve", Qos::ExactlyOnce));
         let payload: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(payload["ok"], false);
@@ -187,7 +190,7 @@ mod tests {
         let expires = Some(Instant::now() + Duration::from_secs(60));
         let sent =
             Publication { properties: Some(Box::new(properties)), expires, retain: true, ..command("gw1-in/a/b") };
-        gate.pass(sent, 7, false).await;
+        gate.pass(sent, 7, false).await.unwrap();
         let incoming = asked.recv().await.unwrap().incoming;
         assert!(
             incoming.expires_in.is_some_and(|left| left > Duration::from_secs(30) && left <= Duration::from_secs(60))
@@ -200,18 +203,18 @@ mod tests {
     async fn a_command_that_its_client_sends_again_is_obeyed_once_unless_nothing_became_of_the_first() {
         let (gate, mut asked) = gate(1);
         let sent = || Publication { qos: Qos::AtLeastOnce, ..command("gw1-in/tank/valve") };
-        gate.pass(sent(), 7, false).await;
-        assert_eq!(gate.pass(sent(), 7, true).await, sent(), "others may hear of it twice");
+        gate.pass(sent(), 7, false).await.unwrap();
+        assert_eq!(gate.pass(sent(), 7, true).await.unwrap(), sent(), "others may hear of it twice");
         assert_eq!(gate.figures.repeated_commands.load(std::sync::atomic::Ordering::Relaxed), 1);
-        assert_ne!(gate.pass(sent(), 8, false).await, sent(), "there is no room for it");
+        assert_ne!(gate.pass(sent(), 8, false).await.unwrap(), sent(), "there is no room for it");
         assert!(asked.try_recv().is_ok() && asked.try_recv().is_err());
-        gate.pass(sent(), 8, true).await;
+        gate.pass(sent(), 8, true).await.unwrap();
         assert!(asked.try_recv().is_ok(), "the first was not obeyed");
         let other = Publication { from: Origin::Client { client: "phone".into(), user: None }, ..sent() };
-        gate.pass(other, 7, true).await;
+        gate.pass(other, 7, true).await.unwrap();
         assert!(asked.try_recv().is_ok(), "another client has packet ids of its own");
         tokio::time::advance(Duration::from_secs(61)).await;
-        gate.pass(sent(), 8, true).await;
+        gate.pass(sent(), 8, true).await.unwrap();
         assert!(asked.try_recv().is_ok(), "after so long it is another");
     }
 

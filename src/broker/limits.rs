@@ -49,7 +49,7 @@ impl Default for Limits {
         Self {
             clients: 1_000,
             sessions: 2_000,
-            packet: 256 * 1024,
+            packet: 1 << 20,
             receive_maximum: 100,
             in_flight: 100,
             in_flight_bytes: 256 << 10,
@@ -58,7 +58,7 @@ impl Default for Limits {
             queued_bytes: 8 << 20,
             queued_bytes_together: 32 << 20,
             retained: 10_000,
-            largest_retained: 64 * 1024,
+            largest_retained: 1 << 20,
             retained_bytes: 32 << 20,
             subscriptions: 200,
             filter_bytes: 256 << 10,

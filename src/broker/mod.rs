@@ -242,6 +242,8 @@ impl LocalBroker {
                 self.common.hub().close_all(reason::SERVER_SHUTTING_DOWN);
                 let _ = timeout(patience / 8, self.serving.join_next()).await;
             }
+            // Wills that are due already are published first.
+            while self.keeping.join_next().await.is_some() {}
         };
         if timeout_at(deadline, served).await.is_err() {
             info!(clients = self.serving.len(), "not every local client took the last messages in time");
@@ -322,8 +324,19 @@ async fn keep_time(common: Arc<Common>, stop: CancellationToken) {
         let now = Instant::now();
         let (wills, next) = common.hub().due(now.into_std());
         for will in wills {
-            let will = if common.gate.concerns(&will) { common.gate.pass(will, 0, false).await } else { will };
-            common.hub().publish(will, Instant::now().into_std());
+            let passed = async {
+                match common.gate.concerns(&will) {
+                    true => common.gate.pass(will.clone(), 0, false).await.ok(),
+                    false => None,
+                }
+            };
+            // At the end nobody upstream is waited for, or those who are here would not hear of it either.
+            let passed = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                passed = passed => passed,
+            };
+            common.hub().publish(passed.unwrap_or(will), Instant::now().into_std());
         }
         let pause = next.map_or(LOOK_EVERY, |next| next.saturating_duration_since(now.into_std()).min(LOOK_EVERY));
         tokio::select! {

@@ -4,6 +4,7 @@
 //! be read. [`site`] works on the decoded site, and so does [`files`], which alone looks beyond it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wharf_contract::Driver;
@@ -32,6 +33,7 @@ pub fn names(root: &Node) -> Vec<Problem> {
         links.iter().flat_map(|link| link.devices().iter().map(move |entry| (entry, link.device_path(entry))));
     twice("device", devices, &mut problems);
     port_twice(&links, &mut problems);
+    udp_twice(&links, &mut problems);
     let adapters = links.iter().filter(|link| link.driver == BLE).map(|link| (link.entry, link.path()));
     adapters::used_twice(adapters, &mut problems);
     for link in &links {
@@ -249,6 +251,26 @@ fn port_twice(links: &[Link], problems: &mut Vec<Problem>) {
                 seen.insert(text, link.path());
             }
         }
+    }
+}
+
+/// Two MQTT-SN links on one address. (The local broker's ports are those of TCP, which are others.)
+fn udp_twice(links: &[Link], problems: &mut Vec<Problem>) {
+    let listened = links.iter().filter(|link| link.driver == wharf_mqttsn::KIND).filter_map(|link| {
+        let udp = &link.entry.value.get("udp")?.value;
+        Some((link, udp, udp.text()?.parse::<SocketAddr>().ok()?))
+    });
+    let listened: Vec<_> = listened.collect();
+    for (before, (link, udp, address)) in listened.iter().enumerate() {
+        let others = listened.get(..before).unwrap_or_default();
+        let Some((other, ..)) = others.iter().find(|(.., other)| broker::meet(*other, *address)) else { continue };
+        problems.push(Problem {
+            severity: Severity::Mistake,
+            span: udp.span,
+            path: format!("{}.udp", link.path()),
+            message: format!("{} listens there already", other.path()),
+            help: Some("give it a port of its own".into()),
+        });
     }
 }
 

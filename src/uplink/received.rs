@@ -11,6 +11,9 @@ use super::client::Incoming;
 /// How many received commands are remembered to know a second delivery by, and how long at least.
 const REMEMBERED: usize = 256;
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// Once there are so many, who has sent this many of them makes room at its own expense: one that sends many has
+/// nobody else's forgotten.
+const EACH: usize = REMEMBERED / 4;
 
 /// The commands received last. A sender that did not see our acknowledgement delivers a command
 /// again, marked as a duplicate and with the same packet id; a second execution would be wrong.
@@ -56,7 +59,10 @@ impl Received {
         }
         known.map(|place| self.commands.remove(place));
         if self.commands.len() >= REMEMBERED {
-            self.commands.pop_front();
+            let own = |command: &Command| command.from.0 == from.0;
+            let has_many = self.commands.iter().filter(|command| own(command)).count() >= EACH;
+            let oldest = if has_many { self.commands.iter().position(own) } else { None };
+            self.commands.remove(oldest.unwrap_or(0));
         }
         self.commands.push_back(Command { at: now, from, content });
         false
@@ -115,6 +121,18 @@ mod tests {
         assert!(!received.again("", &command(7, "1", false), now));
         assert!(!received.again("", &command(7, "0", false), now));
         assert!(!received.again("", &command(7, "1", true), now));
+    }
+
+    #[test]
+    fn a_sender_of_many_has_no_other_one_s_forgotten() {
+        let (mut received, now) = (Received::new(Duration::ZERO), Instant::now());
+        received.again("panel", &command(7, "1", false), now);
+        for id in 1..=2000 {
+            received.again("flood", &command(id, "1", false), now);
+        }
+        assert!(received.again("panel", &command(7, "1", true), now));
+        assert!(received.again("flood", &command(2000, "1", true), now));
+        assert_eq!(received.commands.len(), REMEMBERED);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Topics that pass between clients of the local broker and a broker upstream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::lab::broker::Mosquitto;
 use crate::lab::client::{Client, Heard};
 use crate::lab::gateway::{Gateway, Site};
+use crate::lab::raw::{Heard as Said, Raw, packet, string};
 use crate::lab::{PATIENCE, free_port, wait_for};
 
 /// A gateway with a local broker on that port, and these bridge rules.
@@ -51,7 +52,7 @@ fn a_plug_on_the_local_broker_is_stored_while_upstream_is_away_and_is_commanded_
     broker.restart();
     let upstream = Client::subscribe(upstream_port, &["site/#"]);
     wait_for("everything upstream", PATIENCE, || {
-        let there: std::collections::BTreeSet<_> =
+        let there: BTreeSet<_> =
             upstream.on("site/plug1/tele/SENSOR").iter().map(|heard| heard.payload.clone()).collect();
         (there.len() == 500).then_some(())
     });
@@ -202,4 +203,40 @@ fn what_mqtt_5_says_of_a_message_crosses_with_it_over_an_outage_and_what_has_exp
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
     assert_eq!(site.wharf(&["queue", "audit"], &[]).code, 0);
+}
+
+#[test]
+fn what_a_client_was_told_is_taken_goes_upstream_however_close_to_the_end_that_was() {
+    let broker = Mosquitto::start();
+    let local_port = free_port();
+    let site = site("gw1", broker.port, local_port, "5", "  up:\n    - { topic: \"tele/#\" }\n");
+    let upstream = Client::subscribe(broker.port, &["#"]);
+    let gateway = site.run();
+    ready(&gateway, &upstream, "gw1");
+
+    // One message at a time, until the gateway is gone.
+    let plug = std::thread::spawn(move || {
+        let (mut plug, _) = Raw::v3(local_port, "plug", false);
+        for number in 1_u16.. {
+            let publish = [&string("tele/plug")[..], &number.to_be_bytes(), number.to_string().as_bytes()].concat();
+            plug.say(&packet(0x32, &publish));
+            match plug.hear() {
+                Said::Packet(0x40, id) => assert_eq!(id, number.to_be_bytes()),
+                _ => return number - 1,
+            }
+        }
+        u16::MAX
+    });
+    wait_for("some of it upstream", PATIENCE, || (upstream.on("tele/plug").len() > 20).then_some(()));
+    let (status, _) = gateway.terminate();
+    assert!(status.success(), "{status}");
+    let taken = plug.join().unwrap();
+
+    let _gateway = site.run();
+    let missing = || {
+        let heard = upstream.on("tele/plug");
+        let there: BTreeSet<u16> = heard.iter().map(|heard| heard.payload.parse().unwrap()).collect();
+        (1..=taken).filter(|number| !there.contains(number)).count()
+    };
+    wait_for("all that was taken", PATIENCE, || (missing() == 0).then_some(()));
 }

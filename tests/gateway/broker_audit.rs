@@ -38,6 +38,7 @@ fn what_a_client_may_not_do_stands_in_the_log_because_mqtt_3_has_no_word_for_it(
 broker:
   listen: [127.0.0.1:{port}]
   passwords: broker.passwd
+  limits: {{ packet: 256KiB, retained_message: 64KiB }}
   users: {{ panel: {{ subscribe: [\"gw1-out/#\"] }}, zigbee: {{ publish: [\"r/#\"] }} }}
 "
     ));
@@ -58,6 +59,8 @@ broker:
     mosquitto("mosquitto_sub", port, &with(&["-t", "$share/g/secret/#", "-W", "1"]));
     let line = gateway.wait_log("audit: subscription refused");
     assert!(line.contains(r#"topic="secret/#""#), "{line}");
+    mosquitto("mosquitto_sub", port, &["-i", "panel-2", "-u", "panel", "-P", "panel", "-t", "$SYS/#", "-W", "1"]);
+    gateway.wait_log("`#` does not stand for those that begin with `$`");
     mosquitto(
         "mosquitto_pub",
         port,

@@ -53,6 +53,45 @@ fn wills_of_those_who_were_there_when_the_gateway_was_stopped_are_retained_as_wi
     assert_eq!(hear(&port.to_string(), None, "there/#", "2", "3"), ["0", "0"]);
 }
 
+/// Has a message of that many bytes retained, topic and payload together.
+fn retain(port: u16, topic: &str, bytes: usize) {
+    let payload = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(payload.path(), "x".repeat(bytes - topic.len())).unwrap();
+    let mut pub_ = Command::new("mosquitto_pub");
+    pub_.args(["-p", &port.to_string(), "-q", "1", "-r", "-t", topic, "-f"]).arg(payload.path());
+    assert!(pub_.status().unwrap().success());
+}
+
+#[test]
+fn the_largest_message_that_is_retained_survives_a_kill_and_of_a_larger_one_it_is_told() {
+    let port = free_port();
+    // Of itself a packet is the bound: what is taken is retained as well.
+    const LARGEST: usize = (1 << 20) - 16;
+    for (limits, largest) in [("", LARGEST), ("retained_message: 300KiB", 300 << 10)] {
+        let site =
+            Site::new(&format!("gateway: gw1\nbroker: {{ listen: [127.0.0.1:{port}], limits: {{ {limits} }} }}\n"));
+        let gateway = site.run();
+        gateway.wait_log("local broker listening");
+        retain(port, "zigbee2mqtt/bridge/devices", largest);
+        if largest < LARGEST {
+            retain(port, "zigbee2mqtt/bridge/definitions", largest + 1);
+            let line = gateway.wait_log("a message was not retained");
+            assert!(line.contains(&format!("bytes={}", largest + 1)) && line.contains("`retained_message`"), "{line}");
+        }
+        sleep(COMMITTED);
+        gateway.kill();
+        let gateway = site.run();
+        gateway.wait_log("local broker listening");
+        let kept = hear(&port.to_string(), None, "zigbee2mqtt/#", "2", "3");
+        let kept: Vec<usize> = kept.iter().map(String::len).collect();
+        assert_eq!(kept, [largest - "zigbee2mqtt/bridge/devices".len()]);
+        let status = site.wharf(&["status"], &["--json"]).json();
+        let store = &status["broker"]["store"];
+        assert_eq!((&store["damaged"], &store["too_large"]), (&0.into(), &0.into()), "{status}");
+        assert!(gateway.terminate().0.success());
+    }
+}
+
 #[test]
 fn what_is_retained_and_what_waits_survive_a_stop_and_a_kill_in_order() {
     let port = free_port().to_string();

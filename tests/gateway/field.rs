@@ -101,6 +101,7 @@ fn without_a_gateway_the_device_is_asked_directly() {
     let read = site.wharf(&["read"], &["tank/voltage"]);
     assert!(read.err.contains("asking the device directly"), "{read:?}");
     check_failure(&site.wharf(&["read"], &["soil/valve"]), 1, "only be read through a running gateway");
+    check_failure(&site.wharf(&["read"], &["soil"]), 2, "which point? write soil/POINT; it has valve");
     check_failure(&site.wharf(&["write"], &["soil/valve", "on"]), 1, "only be written through a running gateway");
 }
 

@@ -10,6 +10,7 @@ use crate::lab::ca::Ca;
 use crate::lab::client::{Client, Heard};
 use crate::lab::free_port;
 use crate::lab::gateway::Site;
+use crate::lab::raw::{Raw, connect_v3, packet, string};
 use crate::lab::sensor::{ACCEPTED, Sensor, free_field};
 use crate::lab::tasmota::Tasmota;
 use crate::passwd::passwd;
@@ -118,6 +119,60 @@ mqtt: {{ wifi: {{ broker: \"mqtt://127.0.0.1:{}\", devices: {{ boiler: {{ topic:
     upstream.forget();
     devices.publish("boiler", r#"{"t":2}"#);
     assert_eq!(upstream.wait_on("gw1-out/boiler/t").json()["value"], json!(2));
+}
+
+#[test]
+fn what_zigbee2mqtt_hears_is_gone_when_that_is_and_back_when_that_is() {
+    let broker = Mosquitto::start();
+    let upstream = Client::subscribe(broker.port, &["gw1-sys/device/#"]);
+    let own = free_port();
+    let site = Site::new(&format!(
+        "gateway: gw1
+uplinks: {{ central: {{ url: \"mqtt://127.0.0.1:{}\" }} }}
+broker: {{ listen: [127.0.0.1:{own}] }}
+mqtt:
+  wifi:
+    devices:
+      kettle: {{ profile: zigbee2mqtt-plug, with: {{ name: kettle }}, points: {{ switch: {{ write: {{}} }} }} }}
+    discover: [{{ profile: zigbee2mqtt-sensor, with: {{ name: \"{{device}}\" }} }}]
+",
+        broker.port
+    ));
+    let gateway = site.run();
+    gateway.wait_log("local broker listening");
+    let (state, offline) = ("zigbee2mqtt/bridge/state", r#"{"state":"offline"}"#);
+    let comes = || {
+        let mut bridge = Raw::new(own);
+        // A will that is to be retained, of QoS 1.
+        let payload = [string("zigbee2mqtt"), string(state), string(offline)].concat();
+        bridge.say(&packet(0x10, &connect_v3(4, 0x2e, 60, &payload)));
+        bridge.hears(0x20, &[0, 0]);
+        let mut retain = |topic: &str, payload: &str| {
+            bridge.say(&packet(0x31, &[&string(topic)[..], payload.as_bytes()].concat()));
+        };
+        retain(state, r#"{"state":"online"}"#);
+        retain("zigbee2mqtt/kettle/availability", r#"{"state":"online"}"#);
+        bridge
+    };
+    let mut bridge = comes();
+    bridge.say(&packet(0x30, &[&string("zigbee2mqtt/hall")[..], br#"{"temperature":20.5}"#].concat()));
+    for device in ["kettle", "hall"] {
+        upstream.wait("the device to be there", |heard| is_device(heard, device, "online"));
+    }
+    upstream.forget();
+    // It is killed: of its devices nobody says that they are gone.
+    drop(bridge);
+    for device in ["kettle", "hall"] {
+        let gone = upstream.wait("the device to be gone", |heard| is_device(heard, device, "offline")).json();
+        assert_eq!(gone["reason"], json!("zigbee2mqtt/bridge/state says so"), "{gone}");
+    }
+    let wrote = site.wharf(&["write"], &["kettle/switch", "on"]);
+    assert!(wrote.code != 0 && format!("{wrote:?}").contains("kettle is not there"), "{wrote:?}");
+    upstream.forget();
+    let _bridge = comes();
+    for device in ["kettle", "hall"] {
+        upstream.wait("the device to be back", |heard| is_device(heard, device, "online"));
+    }
 }
 
 #[test]

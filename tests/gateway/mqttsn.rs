@@ -26,7 +26,7 @@ fn hears_next(socket: &UdpSocket, expected: &[u8]) {
 #[test]
 fn what_a_sensor_publishes_reaches_local_clients_and_what_they_publish_reaches_the_sensor() {
     let port = free_port();
-    let field = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let field = free_field();
     let gateway = Site::new(&format!(
         "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{port}] }}\nmqttsn:\n  meadow: {{ udp: \"{field}\", predefined: {{ 1: meadow/soil }} }}\n"
     ))
@@ -173,6 +173,34 @@ fn a_sensor_takes_no_id_of_another_client_and_nobody_takes_that_of_a_sensor() {
     sensor.publish(1, "wet");
     assert_eq!(panel.wait_on("meadow/soil").payload, "wet");
     assert_eq!(panel.subscribed(), 1, "it was never away");
+}
+
+#[test]
+fn a_command_that_a_sensor_repeats_over_another_connection_is_obeyed_once() {
+    let (local, field) = (free_port(), free_field());
+    let site = Site::new(&format!(
+        "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{local}] }}\nmqttsn:\n  meadow: {{ udp: \"{field}\", predefined: {{ 1: gw1-in/tank/valve }} }}\n"
+    ));
+    let gateway = site.run();
+    gateway.wait_log("local broker listening");
+    let panel = Client::subscribe(local, &["#"]);
+    panel.wait("the link's health", |heard| heard.topic == "gw1-sys/link/meadow" && heard.payload.contains("online"));
+    // Nobody has such a device, which is an answer as well.
+    let answered = |count: usize| {
+        wait_for("the answers", PATIENCE, || (panel.on("gw1-sys/answer/tank/valve").len() == count).then_some(()));
+    };
+    let sensor = Sensor::connected(field, "s1");
+    sensor.publish(1, "on");
+    answered(1);
+    sensor.leave();
+    assert_eq!(sensor.connect("s1"), ACCEPTED);
+    sensor.repeat(1, "on");
+    let status = site.wharf(&["status"], &["--json"]).json();
+    assert_eq!(status["broker"]["repeated_commands"], 1, "it was acknowledged, and nothing else became of it");
+    // The same again is another command, and of each there is one answer.
+    sensor.publish(1, "on");
+    wait_for("all that was published", PATIENCE, || (panel.on("gw1-in/tank/valve").len() == 3).then_some(()));
+    answered(2);
 }
 
 #[test]

@@ -374,7 +374,7 @@ async fn every_request_is_counted_by_what_came_of_it() {
 
 #[tokio::test]
 async fn behind_a_link_that_never_came_up_each_device_is_said_to_be_away_once() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = wharf_test_support::lab::free_port();
     let link = json!({ "tcp": format!("127.0.0.1:{nobody}"), "devices": { "tank": device(1), "well": device(2) } });
     let gone = common::driver(&link);
     let (events_in, mut events) = tokio::sync::mpsc::channel(64);

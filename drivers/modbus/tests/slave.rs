@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,7 @@ impl Slave {
             check.is_ok_and(|status| status.success())
         });
         let python = python.expect("this test needs pymodbus: apt-get install python3-pymodbus python3-serial-asyncio");
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = wharf_test_support::lab::free_port();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slave.py");
         let mut process =
             Command::new(python).args([script, &port.to_string()]).stdin(Stdio::piped()).spawn().expect("python runs");

@@ -13,7 +13,7 @@ mod lab;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
@@ -39,8 +39,7 @@ enum Wire {
 
 impl Wire {
     fn tcp() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::Tcp(free.local_addr().unwrap().port())
+        Self::Tcp(wharf_test_support::lab::free_port())
     }
 
     fn rtu() -> Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wharf_contract::{DeviceId, Labels, PointId, PointInfo, Value, WriteRule};
 
-use crate::config::Retained;
+use crate::config::{Retained, Whose};
 use crate::path::JsonPath;
 use crate::payload::Payload;
 use crate::topic::Pattern;
@@ -16,8 +16,8 @@ use crate::value::Meaning;
 pub struct Shape {
     /// What it is called.
     pub identity: Identity,
-    /// Where it says whether it is there.
-    pub available: Option<Available>,
+    /// Where it is said whether it is there.
+    pub available: Vec<Available>,
     /// Where its payloads say when they were made.
     pub time: Option<TimeRule>,
     /// What makes it tell its values.
@@ -42,11 +42,13 @@ pub enum Identity {
     },
 }
 
-/// Where a device says whether it is there.
+/// Where it is said whether a device is there.
 #[derive(Clone, Debug)]
 pub struct Available {
     /// The topic.
     pub topic: Pattern,
+    /// Whose word it is.
+    pub of: Whose,
     /// The way to it, if the payload is JSON.
     pub path: Option<JsonPath>,
     /// What says that it is.
@@ -129,7 +131,12 @@ impl Shape {
     /// Where it is heard.
     pub fn topics(&self) -> impl Iterator<Item = &Pattern> {
         let points = self.points.iter().flat_map(|point| &point.topics);
-        points.chain(self.available.as_ref().map(|available| &available.topic))
+        points.chain(self.available.iter().map(|available| &available.topic))
+    }
+
+    /// Where it is said on a topic whether it is there, with their places in the list.
+    pub fn available_on<'s>(&'s self, topic: &'s str) -> impl Iterator<Item = (usize, &'s Available)> {
+        self.available.iter().enumerate().filter(move |(_, available)| available.topic.fit(topic).is_some())
     }
 
     /// The points that are known from the site file alone.

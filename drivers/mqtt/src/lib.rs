@@ -21,6 +21,7 @@ pub mod payload;
 mod plan;
 pub mod roster;
 mod session;
+mod standing;
 pub mod time;
 pub mod topic;
 pub mod value;

@@ -10,8 +10,9 @@ use serde_json::Value as Json;
 use wharf_contract::settings::{Name, node::clip};
 use wharf_contract::{DeviceId, Labels, PointId, Quality, Reading, Value};
 
-use crate::config::{LinkSettings, Retained};
+use crate::config::{LinkSettings, Retained, Whose};
 use crate::device::{Available, Identity, Point, Shape};
+use crate::standing::Standing;
 use crate::time;
 
 /// The largest payload that is looked at, in bytes.
@@ -51,6 +52,10 @@ pub struct Roster {
     /// What each point last held: a retained message that says the same is no news. It has an entry per
     /// point of the site file and of the devices discovered, so it is bounded as they are.
     last: HashMap<(DeviceId, PointId), Value>,
+    /// What was said of who is there; it has an entry per device of the site file and per one discovered.
+    standings: HashMap<DeviceId, Standing>,
+    /// The same of the gateways that devices to discover are heard through, by shape: for those that come later.
+    gateways: HashMap<usize, Standing>,
 }
 
 /// What a message says.
@@ -90,7 +95,17 @@ impl Roster {
             }
         }
         let taken = shapes.iter().filter_map(|shape| Some(shape.name()?.as_str().to_owned())).collect();
-        Self { shapes, plain, open, taken, own: Vec::new(), found: HashMap::new(), last: HashMap::new() }
+        Self {
+            shapes,
+            plain,
+            open,
+            taken,
+            own: Vec::new(),
+            found: HashMap::new(),
+            last: HashMap::new(),
+            standings: HashMap::new(),
+            gateways: HashMap::new(),
+        }
     }
 
     /// The devices of a link, by themselves.
@@ -111,6 +126,12 @@ impl Roster {
     /// How many devices were discovered.
     pub fn found(&self) -> usize {
         self.found.len()
+    }
+
+    /// What was said of who is there does not hold any more.
+    pub fn forget_who_is_there(&mut self) {
+        self.standings.clear();
+        self.gateways.clear();
     }
 
     /// What a message says.
@@ -149,7 +170,7 @@ impl Roster {
         taken
     }
 
-    /// Offers a message to one shape. Returns whether it is a listed device's.
+    /// Offers a message to one shape. Returns whether it is a listed device's, and nobody else's.
     fn offer(
         &mut self,
         index: usize,
@@ -159,7 +180,13 @@ impl Roster {
         now: SystemTime,
         taken: &mut Taken,
     ) -> bool {
-        let Some(called) = shape.topics().find_map(|topic| topic.fit(message.topic)) else { return false };
+        let is_listed = shape.name().is_some();
+        if !is_listed {
+            self.hear_gateway(index, shape, message, content, taken);
+        }
+        // What a device is called stands in every topic that is about just one.
+        let mut topics = shape.topics().filter(|topic| is_listed || topic.names_device());
+        let Some(called) = topics.find_map(|topic| topic.fit(message.topic)) else { return false };
         let device = match &shape.identity {
             Identity::Named(name) => name.clone(),
             Identity::Found { .. } => match self.name_of(index, called) {
@@ -171,18 +198,23 @@ impl Roster {
             },
         };
         let mut heard = Heard { shape: index, device, alive: None, readings: Vec::new() };
-        if let Some(available) = shape.available.as_ref().filter(|it| it.topic.fit(message.topic).is_some()) {
+        let mut said = Vec::new();
+        let mut is_its_own = false;
+        for (place, available) in shape.available_on(message.topic) {
+            if !is_listed && !available.topic.names_device() {
+                continue;
+            }
+            is_its_own |= available.of == Whose::Device;
             match is_there(available, content) {
-                Ok(alive) => heard.alive = alive,
+                Ok(is_there) => said.extend(is_there.map(|is_there| (place, is_there))),
                 Err(why) => taken.refused.push(("availability", Some(heard.device.clone()), why)),
             }
         }
         let is_ignored = message.retained && shape.retained == Retained::Ignore;
-        let points: Vec<&Point> = shape
-            .points
-            .iter()
-            .filter(|point| !is_ignored && point.topics.iter().any(|topic| topic.fit(message.topic).is_some()))
-            .collect();
+        let told_there = |point: &&Point| point.topics.iter().any(|topic| topic.fit(message.topic).is_some());
+        let mut points: Vec<&Point> = shape.points.iter().filter(told_there).collect();
+        let is_about_points = !points.is_empty();
+        points.retain(|_| !is_ignored);
         let mut when = When { taken_at: now, is_told: false };
         if let Some(rule) = shape.time.as_ref().filter(|_| !points.is_empty())
             && let Some(told) = content.json().and_then(|json| rule.path.find(json))
@@ -218,14 +250,69 @@ impl Roster {
         if !self.admit(index, shape, &heard) {
             return false;
         }
+        let standing = self.standing(index, &heard.device);
         // A device that says something is there, even if it says nothing that anybody asked for.
-        if heard.alive.is_none() && !message.retained && !not_json {
+        let is_alive = !message.retained && !not_json;
+        if is_alive && (is_about_points || is_its_own && said.is_empty()) {
+            standing.hear();
             heard.alive = Some(true);
         }
-        if heard.alive.is_some() || !heard.readings.is_empty() {
+        if !said.is_empty() {
+            for (place, is_there) in &said {
+                if let Err(why) = standing.note(*place, message.topic, *is_there) {
+                    taken.refused.push(("availability", Some(heard.device.clone()), why));
+                }
+            }
+            heard.alive = standing.verdict(&shape.available);
+        }
+        if heard.alive.is_some() || !said.is_empty() || !heard.readings.is_empty() {
             taken.heard.push(heard);
         }
-        shape.name().is_some()
+        is_listed && (is_about_points || is_its_own)
+    }
+
+    /// What a gateway says of itself is said of all the devices it was discovered through.
+    fn hear_gateway(
+        &mut self,
+        index: usize,
+        shape: &Shape,
+        message: Message<'_>,
+        content: &Content<'_>,
+        taken: &mut Taken,
+    ) {
+        for (place, available) in shape.available_on(message.topic) {
+            if available.topic.names_device() {
+                continue;
+            }
+            let is_there = match is_there(available, content) {
+                Ok(Some(is_there)) => is_there,
+                Ok(None) => continue,
+                Err(why) => {
+                    taken.refused.push(("availability", None, why));
+                    continue;
+                }
+            };
+            if let Err(why) = self.gateways.entry(index).or_default().note(place, message.topic, is_there) {
+                taken.refused.push(("availability", None, why));
+                continue;
+            }
+            let of_this = self.found.iter().filter(|(_, known)| **known == index);
+            let mut devices: Vec<DeviceId> = of_this.map(|(device, _)| device.clone()).collect();
+            devices.sort_unstable();
+            for device in devices {
+                let standing = self.standing(index, &device);
+                // There is as much room for it as there was for all of them.
+                let _ = standing.note(place, message.topic, is_there);
+                let alive = standing.verdict(&shape.available);
+                taken.heard.push(Heard { shape: index, device, alive, readings: Vec::new() });
+            }
+        }
+    }
+
+    /// What was said of whether a device is there. One that was discovered begins with what was said of its gateways.
+    fn standing(&mut self, index: usize, device: &DeviceId) -> &mut Standing {
+        let gateways = self.gateways.get(&index);
+        self.standings.entry(device.clone()).or_insert_with(|| gateways.cloned().unwrap_or_default())
     }
 
     /// A device that was discovered becomes known when it says something of a point.
@@ -327,7 +414,8 @@ fn is_there(available: &Available, content: &Content<'_>) -> Result<Option<bool>
             Some(None) => return Ok(None),
             Some(Some(Json::String(text))) => Some(text.clone()),
             Some(Some(other)) => Some(other.to_string()),
-            None => None,
+            // Zigbee2MQTT said `online` before it said {"state":"online"}, and can be told to do so still.
+            None => content.text.map(|text| text.trim().to_owned()),
         },
     };
     match told {

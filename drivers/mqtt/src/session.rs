@@ -133,6 +133,8 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(link: &'a Link, publisher: Publisher, port: &Port) -> Self {
         let now = Instant::now();
+        // The broker says anew what it has retained of who is there.
+        link.roster().forget_who_is_there();
         let mut presence = Presence::default();
         for shape in link.shapes() {
             if let Some(name) = shape.name() {

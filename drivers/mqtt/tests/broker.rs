@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // in a test, an unwrap is the assertion
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use wharf_contract::{
     Action, Answer, Command, CommandError, Driver, DriverError, Event, Health, LinkEvent, Port, PortEnd, Quality, Value,
 };
 use wharf_mqtt::{LinkSettings, Mqtt};
+use wharf_test_support::lab::free_port;
 use wharf_test_support::settings::valid;
 
 /// How long something may take that is expected to happen: generous, because machines are slow.
@@ -30,7 +31,7 @@ struct Mosquitto {
 impl Mosquitto {
     /// One that lets everyone in, and to these topics.
     async fn start(acl: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let folder = std::env::temp_dir().join(format!("wharf-mqtt-{}-{port}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("acl"), acl).unwrap();
@@ -215,7 +216,7 @@ async fn a_broker_that_goes_away_ends_the_session_and_its_devices_are_told_to_be
 
 #[tokio::test]
 async fn where_nobody_listens_the_session_ends_with_words() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = free_port();
     let driver = Mqtt::new("wifi".into(), &decode(&format!(r#"{{"broker":"mqtt://127.0.0.1:{nobody}"}}"#)));
     let (mut port, _end) = Port::new("wifi".into(), mpsc::channel(1).0, CancellationToken::new());
     let error = timeout(PATIENCE, driver.run(&mut port)).await.unwrap().unwrap_err();

@@ -353,7 +353,8 @@ impl Gateway {
             Some(topic) => {
                 out.push(Output::Count("published"));
                 let (payload, retain) = (publish.data, publish.retain);
-                let request = Request::Publish { topic, payload, qos: Qos::AtMostOnce, retain, tag: None };
+                let request =
+                    Request::Publish { topic, payload, qos: Qos::AtMostOnce, retain, tag: None, repeated: false };
                 out.push(Output::Ask(OWN, request));
             }
             None => out.push(Output::Count("refused_unconnected")),

@@ -11,6 +11,9 @@ use crate::broker::rights::Allowed;
 use super::Hub;
 use super::filter::{is_system, is_topic};
 
+/// The largest will, in bytes: each session may have one, and there is no bound on all of them together.
+const LARGEST_WILL: usize = 64 * 1024;
+
 impl Hub {
     /// Whether a client may come with the will it has.
     ///
@@ -25,7 +28,7 @@ impl Hub {
             count(&self.figures.refused_publications);
             return Err(reason::NOT_AUTHORIZED);
         }
-        if size(will) > self.limits.largest_retained { Err(reason::PACKET_TOO_LARGE) } else { Ok(()) }
+        if size(will) > self.limits.largest_retained.min(LARGEST_WILL) { Err(reason::PACKET_TOO_LARGE) } else { Ok(()) }
     }
 
     /// A will that is due goes to where wills wait.

@@ -5,29 +5,29 @@
 //! [`FULL`](super::wire::FULL) bytes nothing more is taken for it, and the hub keeps or drops what comes by its
 //! bounds. After half a minute without taking anything it is closed.
 
+mod ending;
+mod passing;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Buf;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::debug;
 
+use super::large::Large;
 use super::wire::{FULL, Wire};
 use crate::broker::common::{Common, TURN};
 use crate::broker::figures::{add, count};
-use crate::broker::hub::{Accepted, Aliases, Bell, ConnectionId, Ending, Violation, parse_filter};
+use crate::broker::hub::{Accepted, Aliases, Bell, ConnectionId, Ending};
 use crate::broker::packet::incoming::{Requests, frame};
 use crate::broker::packet::outgoing::Manner;
-use crate::broker::packet::{Connect, Publish, Reply, Request, Version, Wanted, reason};
-use crate::broker::publication::{Origin, Publication, Qos};
-use crate::broker::rights::{Act, Login};
+use crate::broker::packet::{Connect, Reply, Request, reason};
+use crate::broker::rights::Login;
+use ending::End;
 
 /// How long a client may take nothing of what is written to it.
 const STALLED: Duration = Duration::from_secs(30);
-/// How long it may take to hear why its connection is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How many requests are handed to the hub at once, at most.
 const STEPS: usize = 512;
 /// After how many packets, heard or sent, others have their turn, whatever this client still has to say.
@@ -40,6 +40,7 @@ const KEPT: usize = 1024;
 /// A connection.
 pub struct Connection {
     wire: Wire,
+    large: Large,
     manner: Manner,
     requests: Requests,
     attachment: Attachment,
@@ -70,30 +71,6 @@ enum Step {
     Answer(Reply),
     /// It has been told.
     Nothing,
-}
-
-/// Why a connection ends.
-enum End {
-    /// The client took its leave.
-    Left,
-    /// The client took its leave and wants its will published.
-    LeftWithWill,
-    /// The connection is gone.
-    Gone,
-    /// Somebody else wants it closed.
-    Told(u8),
-    /// What came is against the rules.
-    Wrong(u8, &'static str),
-    /// Nothing has come for too long.
-    Silent,
-    /// Nothing was taken for too long.
-    Stalled,
-}
-
-impl End {
-    fn of(violation: Violation) -> Self {
-        Self::Wrong(violation.reason, violation.words)
-    }
 }
 
 /// That the hub knows of the connection. However it ends, the hub hears of it.
@@ -127,6 +104,7 @@ impl Connection {
         let silence = (connect.keep_alive > 0).then(|| Duration::from_millis(u64::from(connect.keep_alive) * 1500));
         Self {
             wire,
+            large: Large::default(),
             manner,
             requests: Requests::new(connect.version),
             attachment: Attachment { common, id, ending: Ending::Broken },
@@ -186,7 +164,10 @@ impl Connection {
     async fn hear(&mut self) -> Result<(), End> {
         loop {
             let read = match frame(&self.wire.input, self.common().limits.packet) {
-                Ok(None) => break,
+                Ok(None) => match self.large.hold(self.wire.input.len(), &self.attachment.common.large) {
+                    Ok(()) => break,
+                    Err(wrong) => Err(wrong),
+                },
                 Ok(Some(packet)) => self.requests.read(&packet).map(|request| (request, packet.size)),
                 Err(wrong) => Err(wrong),
             };
@@ -222,115 +203,6 @@ impl Connection {
             self.packets = 0;
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Has the hub told of a request, in its turn.
-    async fn take(&mut self, request: Request) -> Result<(), End> {
-        match request {
-            Request::Publish(publish) => self.publish(publish).await?,
-            Request::Auth => return Err(End::Wrong(reason::PROTOCOL_ERROR, "there is nothing to authenticate")),
-            Request::Disconnect { reason: why, .. } => {
-                self.steps.push(Step::Request(request));
-                return Err(if why == reason::SUCCESS { End::Left } else { End::LeftWithWill });
-            }
-            Request::Subscribe { ref filters, .. } => {
-                if self.keep_up_with_rights().is_some() {
-                    self.note_what_it_may_not_hear(filters);
-                }
-                self.steps.push(Step::Request(request));
-            }
-            request => self.steps.push(Step::Request(request)),
-        }
-        Ok(())
-    }
-
-    /// Lets a publication pass rights and gate.
-    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
-        let Publish { topic, alias, payload, qos, retain, duplicate, id, expiry, properties } = publish;
-        let topic = self.aliases.resolve(topic, alias).map_err(End::of)?;
-        if let Some(reason) = self.refuses(&topic) {
-            self.refuse(&topic, qos, id, reason);
-            return Ok(());
-        }
-        let now = Instant::now().into_std();
-        let publication = Publication {
-            topic,
-            payload,
-            qos,
-            retain,
-            from: Origin::Client { client: self.client.clone(), user: self.login.user.clone() },
-            properties,
-            expires: expiry.and_then(|expiry| now.checked_add(expiry)),
-        };
-        let common = self.common().clone();
-        let publication = match common.gate.concerns(&publication) && !self.has_seen(qos, id) {
-            false => publication,
-            true => {
-                let mut passing = std::pin::pin!(common.gate.pass(publication, id, duplicate));
-                tokio::select! {
-                    biased;
-                    passed = passing.as_mut() => passed,
-                    // It has to wait, and what came before it need not.
-                    () = std::future::ready(()) => {
-                        self.tell_hub().await?;
-                        passing.await
-                    }
-                }
-            }
-        };
-        self.steps.push(Step::Accept(Accepted { publication, id }));
-        Ok(())
-    }
-
-    /// Why the client may not publish there, if it may not. Where else nobody may, the hub knows.
-    fn refuses(&mut self, topic: &str) -> Option<u8> {
-        self.keep_up_with_rights()?;
-        (!self.login.allowed.may_publish(topic)).then_some(reason::NOT_AUTHORIZED)
-    }
-
-    /// `None`: the client may not be here any more. It hears of that by the bell.
-    fn keep_up_with_rights(&mut self) -> Option<()> {
-        let judged = self.common().judged.load(Ordering::Acquire);
-        if judged != self.judged {
-            self.judged = judged;
-            let allowed = self.common().hub().allowed(self.attachment.id);
-            self.login.allowed = allowed?;
-        }
-        Some(())
-    }
-
-    /// Answers as if it had been taken, as far as the version of MQTT has no words for the truth.
-    fn refuse(&mut self, topic: &str, qos: Qos, id: u16, reason: u8) {
-        count(&self.common().figures.refused_publications);
-        self.note_refusal(Act::Publish, topic);
-        match qos {
-            Qos::AtMostOnce => {}
-            Qos::AtLeastOnce => self.steps.push(Step::Answer(Reply::PubAck { id, reason })),
-            Qos::ExactlyOnce => self.steps.push(Step::Answer(Reply::PubRec { id, reason })),
-        }
-    }
-
-    /// The hub refuses it; here it is told.
-    fn note_what_it_may_not_hear(&self, filters: &[Wanted]) {
-        let levels = self.common().limits.levels;
-        for parsed in filters.iter().filter_map(|wanted| parse_filter(&wanted.filter, levels)) {
-            if !self.login.allowed.may_subscribe(parsed.filter) {
-                self.note_refusal(Act::Subscribe, parsed.filter);
-            }
-        }
-    }
-
-    fn note_refusal(&self, act: Act, topic: &str) {
-        self.common().door.audit.not_allowed(act, &self.client, self.login.user.as_deref(), topic);
-    }
-
-    /// Whether a QoS 2 message is one that came before.
-    fn has_seen(&self, qos: Qos, id: u16) -> bool {
-        if qos != Qos::ExactlyOnce {
-            return false;
-        }
-        let is_same = |step: &Step| matches!(step, Step::Accept(accepted) if accepted.id == id && accepted.publication.qos == qos);
-        self.steps.iter().any(is_same) || self.common().hub().is_repeated(self.attachment.id, id)
     }
 
     /// Tells the hub what the client has said, takes what is to be sent to it, and has all that written.
@@ -434,65 +306,7 @@ impl Connection {
         (!self.wire.output.is_empty()).then(|| self.wire.taken_at + STALLED)
     }
 
-    async fn end(mut self, end: End) {
-        let common = self.common().clone();
-        let figures = &common.figures;
-        let told = match end {
-            End::Left => {
-                self.attachment.ending = Ending::Left;
-                None
-            }
-            End::LeftWithWill | End::Gone => None,
-            End::Told(reason) => {
-                if reason == reason::SESSION_TAKEN_OVER {
-                    common.door.audit.changed_hands(&self.client, self.login.user.as_deref());
-                }
-                if reason == reason::SERVER_SHUTTING_DOWN {
-                    // What is there for it already is the last that it gets.
-                    while self.is_due && !self.wire.is_full() && self.tell_hub().await.is_ok() {}
-                }
-                Some((reason, words(reason)))
-            }
-            End::Wrong(reason, words) => {
-                count(&figures.violations);
-                common.door.audit.broke_rules(&self.client, self.login.user.as_deref(), words);
-                Some((reason, words))
-            }
-            End::Silent => {
-                count(&figures.silent);
-                debug!(client = %self.client, "client closed: nothing has come from it for too long");
-                Some((reason::KEEP_ALIVE_TIMEOUT, "nothing has come for too long"))
-            }
-            End::Stalled => {
-                count(&figures.stalled);
-                debug!(client = %self.client, "client closed: it reads nothing");
-                None
-            }
-        };
-        let Self { mut wire, manner, attachment, .. } = self;
-        // The others need not wait until it has heard why.
-        drop(attachment);
-        let patience = if matches!(end, End::Gone | End::Stalled) { Duration::ZERO } else { FAREWELL };
-        if let Some((reason, words)) = told {
-            let reply = Reply::Disconnect { reason, words: Some(words).filter(|words| !words.is_empty()) };
-            manner.write(&reply, &mut wire.output);
-            if manner.version == Version::V5 {
-                count(&figures.packets_sent);
-            }
-        }
-        wire.finish(patience, figures).await;
-    }
-
     fn common(&self) -> &Arc<Common> {
         &self.attachment.common
-    }
-}
-
-fn words(reason: u8) -> &'static str {
-    match reason {
-        reason::SESSION_TAKEN_OVER => "another connection has this client id now",
-        reason::SERVER_SHUTTING_DOWN => "the broker is shutting down",
-        reason::ADMINISTRATIVE_ACTION | reason::NOT_AUTHORIZED => "the rules have changed",
-        _ => "",
     }
 }

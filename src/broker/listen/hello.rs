@@ -17,7 +17,7 @@ use crate::broker::hub::Bell;
 use crate::broker::packet::incoming::{NoConnect, connect, frame};
 use crate::broker::packet::outgoing::Manner;
 use crate::broker::packet::{ConnAck, Connect, Reply, Version, Wrong, reason};
-use crate::broker::rights::{Act, Login, Peer, Refused, TAKEN, Visitor};
+use crate::broker::rights::{Act, Login, Peer, Refused, TAKEN};
 
 /// The largest CONNECT that is taken, in bytes: a will, a user name and a password at their longest fit.
 const LARGEST_CONNECT: usize = 256 * 1024;
@@ -123,9 +123,8 @@ async fn enter(
         if let Some(refused) = refuses_will(&connect, &login, common) {
             return Err((wire, refused));
         }
-        let may_take_over = peer.visitor.as_ref().is_none_or(Visitor::may_take_over);
         let mut hub = common.hub();
-        if hub.is_anothers(&connect.client, login.user.as_deref(), may_take_over) {
+        if hub.is_anothers(&connect.client, login.user.as_deref(), login.may_take_over) {
             drop(hub);
             common.door.note(TAKEN, &connect, peer);
             return Err((wire, TAKEN));

@@ -6,6 +6,7 @@
 mod certificate;
 mod connection;
 mod hello;
+pub(super) mod large;
 mod tls;
 mod trouble;
 mod web_socket;
@@ -270,6 +271,8 @@ pub async fn serve_guests(mut guests: mpsc::Receiver<Guest>, common: Arc<Common>
             }
         });
     }
+    // Who is at the door still is not left to wait.
+    drop(guests);
     while connections.join_next().await.is_some() {}
 }
 

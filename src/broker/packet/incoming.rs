@@ -100,7 +100,7 @@ fn connect_of(version: Version, packet: &mut Cursor<'_>) -> Result<Connect, Wron
         false => None,
     };
     let user = if has_user { Some(packet.text()?.to_owned()) } else { None };
-    let password = if has_password { Some(packet.owned()?) } else { None };
+    let password = if has_password { Some(packet.owned()?.into()) } else { None };
     nothing_left(packet)?;
     let session_expiry = match version {
         Version::V3 if clean_start => 0,

@@ -16,6 +16,8 @@ pub mod size;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +51,30 @@ pub enum Version {
     V5,
 }
 
+/// A password, which is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Bytes);
+
+impl<T: Into<Bytes>> From<T> for Password {
+    fn from(password: T) -> Self {
+        Self(password.into())
+    }
+}
+
+impl Deref for Password {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
 /// What a client begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect {
@@ -74,7 +100,7 @@ pub struct Connect {
     /// The user it logs in as.
     pub user: Option<String>,
     /// The password.
-    pub password: Option<Bytes>,
+    pub password: Option<Password>,
     /// What is published for it when it breaks off.
     pub will: Option<Will>,
     /// The method of an authentication in several steps. None is known here.

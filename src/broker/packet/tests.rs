@@ -394,7 +394,7 @@ fn a_client_of_the_other_crate_is_understood_when_it_connects() {
             topic_aliases: 0,
             wants_reasons: false,
             user: Some("u".into()),
-            password: Some(Bytes::from_static(b"p")),
+            password: Some(Bytes::from_static(b"p").into()),
             will: Some(Will {
                 topic: "gone".into(),
                 payload: Bytes::from_static(b"1"),

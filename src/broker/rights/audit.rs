@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use wharf_contract::settings::clip;
+use wharf_contract::topic::is_system;
 
 use super::super::publication::Origin;
 use super::sums::{Sums, Tell};
@@ -256,7 +257,12 @@ impl Tell for Deed {
         };
         let whose = if user.is_some() { "of this user" } else { "under `anonymous_may`" };
         let reason = match self.act {
-            _ if topic.starts_with('$') => "topics that begin with `$` are the broker's own".to_owned(),
+            Act::Publish | Act::Will if is_system(topic) => {
+                "topics that begin with `$` are the broker's own".to_owned()
+            }
+            Act::Subscribe if is_system(topic) => {
+                format!("no `{rule}` rule {whose} has this topic; `#` does not stand for those that begin with `$`")
+            }
             _ => format!("no `{rule}` rule {whose} has this topic"),
         };
         let words = match line.place {
@@ -309,7 +315,7 @@ impl Tell for NotKept {
         let words = match line.place {
             Place::Over => "messages are retained again",
             _ => {
-                "a message was not retained: it is larger than 64 KiB, or `limits:` has no room for more; clients that come later miss it"
+                "a message was not retained: it is larger than `retained_message` under `limits:`, or there is no room for more; clients that come later miss it"
             }
         };
         warn!(topic, bytes, count, total, "{words}");

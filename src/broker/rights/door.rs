@@ -69,6 +69,8 @@ pub struct Login {
     pub user: Option<Arc<str>>,
     /// What it may do.
     pub allowed: Arc<Allowed>,
+    /// Whether it may have an id that is another user's so far.
+    pub may_take_over: bool,
     by: Weak<Inside>,
 }
 
@@ -123,8 +125,13 @@ impl Door {
     pub async fn login(&self, connect: &Connect, peer: &Peer) -> Result<Login, Refused> {
         let inside = self.inside();
         let judged = match self.identify(&inside, connect, peer).await {
+            Ok(_) if inside.rules.is_kept_from(&connect.client, peer.visitor.as_ref()) => Err(TAKEN),
             Ok(user) => match inside.rules.allowed(&connect.client, user.as_deref()) {
-                Some(allowed) => Ok(Login { user, allowed, by: Arc::downgrade(&inside) }),
+                Some(allowed) => {
+                    let visitor = peer.visitor.as_ref();
+                    let may_take_over = visitor.is_none_or(|who| who.may_take_over(&connect.client, &inside.rules));
+                    Ok(Login { user, allowed, may_take_over, by: Arc::downgrade(&inside) })
+                }
                 None if user.as_deref().is_some_and(is_nobody) => Err(NO_LOGIN),
                 None => Err(OTHER_CLIENT),
             },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::allowed::{Allowed, Topics};
 use super::hash::Hash;
 use super::subject::Subject;
-use super::visitor::{is_inside, is_nobody};
+use super::visitor::{Visitor, is_inside, is_nobody};
 use crate::mapping::Glob;
 
 /// Everybody who may log in.
@@ -18,6 +18,9 @@ pub struct Rules {
     pub loopback: bool,
     /// What those may do who have not logged in.
     pub anonymous: Grants,
+    /// The client ids that links of the gateway have for themselves, with the link of each. Nobody else gets one, so that
+    /// nobody who may log in keeps a link and all behind it out.
+    pub ids_of_links: HashMap<Arc<str>, Arc<str>>,
 }
 
 /// One user.
@@ -69,7 +72,7 @@ impl Rules {
     /// For a broker that nobody has set up: clients on this machine may do everything.
     pub fn open() -> Self {
         let everything = Grants { publish: Granted::All, subscribe: Granted::All };
-        Self { users: HashMap::new(), loopback: true, anonymous: everything }
+        Self { loopback: true, anonymous: everything, ..Self::default() }
     }
 
     /// What a client may do that has logged in as that user, or without. `None`: it may not be here.
@@ -92,6 +95,15 @@ impl Rules {
         }
         let of_client = user.clients.iter().filter(|(glob, _)| glob.matches(client)).map(|(_, grants)| grants);
         Some(compile([&user.may].into_iter().chain(of_client), client, Some(name)))
+    }
+
+    /// Whether an id is that of a link, and who comes with it is not: it comes by a socket, or for another link.
+    pub fn is_kept_from(&self, client: &str, visitor: Option<&Visitor>) -> bool {
+        self.ids_of_links.get(client).is_some_and(|link| match visitor {
+            None => true,
+            Some(Visitor::Part(_)) => false,
+            Some(Visitor::Client { link: its, .. }) => its != link,
+        })
     }
 
     /// The user for whom this certificate is enough, if there is one.

@@ -151,6 +151,26 @@ async fn whom_a_link_speaks_for_and_who_is_nobody_may_what_anybody_may_as_long_a
 }
 
 #[tokio::test]
+async fn the_id_of_a_link_is_had_by_the_link_alone_whoever_else_may_log_in() {
+    let ids_of_links = HashMap::from([("mqttsn-meadow".into(), "meadow".into())]);
+    let (door, figures) = door(Rules { ids_of_links, ..site() });
+    let from_barn = Visitor::Client { link: "barn".into(), user: Some("panel".into()) };
+    for (login, peer) in [
+        (Some(("panel", "hunter2")), from("127.0.0.1")),
+        (None, with_certificate("CN=plc-1")),
+        (None, Peer { visitor: Some(from_barn), ..Peer::default() }),
+    ] {
+        assert_eq!(tried(&door, "mqttsn-meadow", login, &peer).await, Err(reason::NOT_AUTHORIZED), "{peer:?}");
+    }
+    assert_eq!(figures.refused_logins.load(Ordering::Relaxed), 3);
+    // Whoever had it before there was such a link, the link has it now; of a sensor's id that is not said.
+    let login = async |id| door.login(&connect(id, None), &spoken_for(Some("panel"))).await.unwrap();
+    assert!(login("mqttsn-meadow").await.may_take_over && !login("s1").await.may_take_over);
+    let part = Peer { visitor: Some(Visitor::Part("mqttsn/meadow".into())), ..Peer::default() };
+    assert!(door.login(&connect("mqttsn-meadow", None), &part).await.unwrap().may_take_over);
+}
+
+#[tokio::test]
 async fn a_user_that_is_bound_to_its_client_ids_is_refused_with_others() {
     let (door, _) = door(site());
     let peer = from("192.168.1.5");

@@ -33,9 +33,13 @@ impl Visitor {
         }
     }
 
-    /// Whether it may have an id that is another's so far. Who has shown nothing may not.
-    pub fn may_take_over(&self) -> bool {
-        matches!(self, Self::Part(_))
+    /// Whether it may have an id that is another's so far. Who has shown nothing may not, except for the id that is its
+    /// link's own.
+    pub fn may_take_over(&self, client: &str, rules: &Rules) -> bool {
+        match self {
+            Self::Part(_) => true,
+            Self::Client { link, .. } => rules.ids_of_links.get(client) == Some(link),
+        }
     }
 }
 

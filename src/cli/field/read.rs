@@ -92,7 +92,11 @@ async fn points(args: &ReadArgs, site: &str, device: &str, point: Option<&str>) 
 
 /// What only a running gateway can read.
 fn through_gateway(at_site: &AtSite, link: &str, device: &str, point: Option<&str>) -> Result<Vec<Row>, Exit> {
-    let Some(point) = point else { return Err(wrong(&format!("which point? write {device}/POINT"))) };
+    let Some(point) = point else {
+        let points = at_site.points(device);
+        let said = if points.is_empty() { String::new() } else { format!("; it has {}", points.join(", ")) };
+        return Err(wrong(&format!("which point? write {device}/POINT{said}")));
+    };
     if !at_site.is_held(link) {
         let why = format!("`{device}` can only be read through a running gateway, and none is running");
         return Err(Exit::failure(&anyhow::anyhow!(why)));

@@ -15,6 +15,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::place::Place;
 use crate::config::Site;
 use crate::control::{self, AskError};
+use crate::drivers;
 
 /// The name of a device that only the command line knows.
 const NAMELESS: &str = "device";
@@ -215,6 +216,13 @@ impl AtSite {
         let mqtt = self.site.mqtt.iter().flat_map(|(_, link)| link.devices.iter().map(|(name, _)| name.as_str()));
         let known: Vec<&str> = modbus.chain(sensors).chain(nodes).chain(lines).chain(mqtt).collect();
         Err(wrong(&format!("there is no device `{device}` in the site file; {}", suggestion(device, &known))))
+    }
+
+    /// The points of a device that the site file tells of.
+    pub fn points(&self, device: &str) -> Vec<String> {
+        let drivers = drivers::build(&self.site, None);
+        let all = drivers.iter().flat_map(|driver| driver.catalogue());
+        all.filter(|info| info.device.as_str() == device).map(|info| info.point.to_string()).collect()
     }
 
     /// A tester for a Modbus link: through the gateway if that holds it. `writing`: what it asks is

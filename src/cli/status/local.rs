@@ -32,7 +32,11 @@ const TROUBLES: [(&str, &str, &str); 12] = [
         "messages of the gateway missed by local clients",
         "they came too fast for the broker; upstream nothing is lost",
     ),
-    ("not_retained", "messages not retained", "too many or too large ones: broker.limits.retained, retained_size"),
+    (
+        "not_retained",
+        "messages not retained",
+        "too many or too large ones: broker.limits.retained, retained_size, retained_message",
+    ),
     (
         "violations",
         "connections closed as no good MQTT",
@@ -58,8 +62,12 @@ pub fn broker(status: &Json, now: u64) -> Option<String> {
     let row =
         vec![of("clients"), count(away), number(&broker["received"]), number(&broker["sent"]), of("retained"), waiting];
     let listeners: Vec<String> = broker["listeners"].as_array().into_iter().flatten().map(word).collect();
+    let place = match listeners.as_slice() {
+        [] => "for the gateway's links alone".to_owned(),
+        some => format!("on {}", some.join(", ")),
+    };
     let mut lines = vec![
-        format!("local broker on {}", listeners.join(", ")),
+        format!("local broker {place}"),
         table(&["CLIENTS", "SESSIONS AWAY", "MESSAGES IN", "OUT", "RETAINED", "WAITING"], 0, 6, &[row]),
     ];
     lines.extend(store(&broker["store"], now));
@@ -172,6 +180,8 @@ kept over a restart: 1.2 MB on disk, 34 commits, 512 B not written yet (for 0 s)
         assert!(lines[0].contains("is not safe on disk (5 s ago: No space left on device)"), "{said}");
         assert!(lines[1].starts_with("3 logins refused: wrong password"), "{said}");
         assert_eq!(lines.len(), 2, "{said}");
+        status["broker"]["listeners"] = json!([]);
+        assert!(broker(&status, 0).unwrap().starts_with("local broker for the gateway's links alone\n"));
         assert_eq!(broker(&json!({ "broker": null }), 0), None);
     }
 

@@ -66,7 +66,7 @@ pub fn user(this: &User, node: &Node, cx: &mut Context) {
 }
 
 /// Whether the system lets only one of them listen. Of [::] it depends on the system.
-fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+pub fn meet(one: SocketAddr, other: SocketAddr) -> bool {
     let is_all = |address: SocketAddr| address.ip().is_unspecified();
     one == other || one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (is_all(one) || is_all(other))
 }

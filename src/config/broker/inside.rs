@@ -1,6 +1,7 @@
 //! What is wrong between the local broker and the links of the gateway that use it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use wharf_contract::settings::{NamedEntry, Problem, Spanned};
 use wharf_mqttsn::config::own_id;
@@ -22,6 +23,11 @@ impl Site {
     /// The users as whom MQTT-SN clients come. They may do without a password.
     pub fn users_of_links(&self) -> HashSet<&str> {
         self.spoken_for().filter_map(|entry| Some(entry.value.username.as_ref()?.value.as_str())).collect()
+    }
+
+    /// The client ids that those links have there for themselves, with the link of each.
+    pub fn ids_of_links(&self) -> HashMap<Arc<str>, Arc<str>> {
+        self.spoken_for().map(|entry| (own_id(entry.name.as_str()).into(), entry.name.as_str().into())).collect()
     }
 
     /// The links that hear their devices there.

@@ -9,7 +9,7 @@ mod rule;
 use wharf_contract::settings::{ByteSize, FilePath, Named, Period, Ranged, Secret, Spanned};
 use wharf_contract::{setting_enum, settings};
 
-pub(super) use check::certificates;
+pub(super) use check::{certificates, meet};
 pub(super) use inside::links;
 pub use listen::{ClientCertificates, Listen, ListenAddress, Listener, ListenerTls};
 pub use rights::rights;
@@ -86,8 +86,9 @@ settings! {
     pub struct Bounds {
         /// Clients that are attached at once.
         clients: Ranged<u32, 1, 10_000> = Ranged::new(1_000),
-        /// The largest packet a client may send.
-        packet: ByteSize<1_024, { 64 << 20 }> = ByteSize::bytes(256 << 10),
+        /// The largest packet a client may send. What Zigbee2MQTT says of 200 devices in one message fits into
+        /// 1 MiB.
+        packet: ByteSize<1_024, { 64 << 20 }> = ByteSize::mib(1),
         /// Subscriptions of one client.
         subscriptions: Ranged<u32, 1, 100_000> = Ranged::new(200),
         /// Messages that wait for a client that is away or slow. Beyond that the oldest go.
@@ -100,6 +101,9 @@ settings! {
         retained: Ranged<u32, 1, 1_000_000> = Ranged::new(10_000),
         /// The same, by size.
         retained_size: ByteSize<1_024, { 4 << 30 }> = ByteSize::mib(32),
+        /// The largest message that is retained: its topic, payload and properties. Larger ones are delivered, and
+        /// not kept.
+        retained_message: ByteSize<1_024, { 3 << 20 }> = ByteSize::mib(1),
         /// How long the session of a client that is away is kept at most.
         session_expiry: Period<0, 31_536_000_000> = Period::secs(7 * 86_400),
     }
@@ -134,6 +138,7 @@ impl Broker {
             queued_bytes_together: size(bounds.queued_size_together.get()),
             retained: count(bounds.retained.get()),
             retained_bytes: size(bounds.retained_size.get()),
+            largest_retained: size(bounds.retained_message.get()),
             session_expiry: bounds.session_expiry.get(),
             ..usual
         }
@@ -160,6 +165,7 @@ mod tests {
         assert_eq!((many.subscriptions, many.filter_bytes), (100_000, each * 100_000));
         assert!(many.filter_bytes_together >= many.filter_bytes);
         let few = limits("{ subscriptions: 1 }");
+        assert_eq!(limits("{ retained_message: 3MiB }").largest_retained, 3 << 20);
         assert_eq!((few.filter_bytes, few.filter_bytes_together), (usual.filter_bytes, usual.filter_bytes_together));
     }
 }

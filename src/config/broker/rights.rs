@@ -21,6 +21,7 @@ pub fn rights(site: &Site) -> (Rules, Vec<Problem>) {
     let (settings, spoken_for) = (&site.broker, site.users_of_links());
     let mut problems = Vec::new();
     let mut rules = Rules { loopback: settings.lets_loopback_in(), ..Rules::default() };
+    rules.ids_of_links = site.ids_of_links();
     rules.anonymous = match &settings.anonymous_may {
         Some(may) => grants(may),
         None if settings.users.is_empty() => broker::Grants { publish: Granted::All, subscribe: Granted::All },

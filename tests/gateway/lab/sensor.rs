@@ -2,14 +2,14 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use super::PATIENCE;
+use super::{PATIENCE, free_port};
 
 /// What is answered when all is well.
 pub const ACCEPTED: u8 = 0;
 
 /// A port of loopback for an MQTT-SN gateway.
 pub fn free_field() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// A sensor. It knows topics by their predefined numbers only.
@@ -50,8 +50,24 @@ impl Sensor {
 
     /// Publishes with QoS 1 and waits until that is acknowledged.
     pub fn publish(&self, topic: u8, payload: &str) {
-        self.say(&[&[0x0c, 0x21, 0, topic, 0, 5], payload.as_bytes()].concat());
+        self.publish_with(0x21, topic, payload);
+    }
+
+    /// The same, saying that it repeats itself.
+    pub fn repeat(&self, topic: u8, payload: &str) {
+        self.publish_with(0xa1, topic, payload);
+    }
+
+    /// Always with the same message id.
+    fn publish_with(&self, flags: u8, topic: u8, payload: &str) {
+        self.say(&[&[0x0c, flags, 0, topic, 0, 5], payload.as_bytes()].concat());
         assert_eq!(self.answer(0x0d)[4], ACCEPTED);
+    }
+
+    /// Takes its leave.
+    pub fn leave(&self) {
+        self.say(&[0x18]);
+        self.sent_away();
     }
 
     /// Subscribes with QoS 1, and gives the code of the answer.

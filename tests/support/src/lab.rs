@@ -1,6 +1,6 @@
 //! What tests need of the machine they run on.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ pub fn python(name: &str) -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(made.stdout).unwrap().trim()))
 }
 
-/// A port of loopback that is free, and not one that the system gives to others meanwhile: those begin at
+/// A port of loopback that is free, for TCP and UDP, and not one that the system gives to others meanwhile: those begin at
 /// 32768. Each process begins elsewhere, so two of them seldom look at the same one.
 #[must_use]
 pub fn free_port() -> u16 {
@@ -36,7 +36,8 @@ pub fn free_port() -> u16 {
     loop {
         let place = (begin + NEXT.fetch_add(1, Ordering::SeqCst)) % usize::from(COUNT);
         let port = FIRST + u16::try_from(place).unwrap_or_default();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let here = ("127.0.0.1", port);
+        if TcpListener::bind(here).is_ok() && UdpSocket::bind(here).is_ok() {
             return port;
         }
     }

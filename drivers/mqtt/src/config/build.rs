@@ -49,11 +49,12 @@ impl LinkSettings {
     pub fn placed_topics(&self) -> impl Iterator<Item = &Spanned<Pattern>> {
         fn all<'s>(
             topic: Option<&'s OneOrMany<Spanned<Pattern>>>,
-            available: Option<&'s AvailableSettings>,
+            available: Option<&'s OneOrMany<AvailableSettings>>,
             points: &'s Named<PointSettings>,
         ) -> impl Iterator<Item = &'s Spanned<Pattern>> {
             let of_points = points.iter().filter_map(|(_, point)| point.topic.as_ref());
             let told = topic.into_iter().chain(of_points).flat_map(|topics| topics.iter());
+            let available = available.into_iter().flat_map(|topics| topics.iter());
             told.chain(available.map(|available| &available.topic))
         }
         let devices = self.devices.iter();
@@ -71,10 +72,9 @@ impl DeviceSettings {
         points.iter_mut().flat_map(|point| &mut point.topics).for_each(|topic| *topic = own(topic));
         Shape {
             identity: Identity::Named(DeviceId::from(name)),
-            available: self.available.as_ref().map(|settings| {
-                let available = settings.build();
-                Available { topic: own(&available.topic), ..available }
-            }),
+            available: available(self.available.as_ref())
+                .map(|available| Available { topic: own(&available.topic), ..available })
+                .collect(),
             time: self.time.as_ref().map(TimeSettings::build),
             ask: self.ask.as_ref().map(|ask| Ask {
                 topic: own(&ask.topic).as_str().to_owned(),
@@ -92,7 +92,7 @@ impl DiscoverSettings {
     fn build(&self, timeout: Duration) -> Shape {
         Shape {
             identity: Identity::Found { most: usize::from(self.most.get()) },
-            available: self.available.as_ref().map(AvailableSettings::build),
+            available: available(self.available.as_ref()).collect(),
             time: self.time.as_ref().map(TimeSettings::build),
             ask: None,
             retained: self.retained,
@@ -100,6 +100,10 @@ impl DiscoverSettings {
             points: points(&self.points, self.topic.as_ref(), timeout),
         }
     }
+}
+
+fn available(topics: Option<&OneOrMany<AvailableSettings>>) -> impl Iterator<Item = Available> {
+    topics.into_iter().flat_map(|topics| topics.iter()).map(AvailableSettings::build)
 }
 
 fn points(points: &Named<PointSettings>, topic: Option<&OneOrMany<Spanned<Pattern>>>, timeout: Duration) -> Vec<Point> {
@@ -110,6 +114,7 @@ impl AvailableSettings {
     fn build(&self) -> Available {
         Available {
             topic: self.topic.value.clone(),
+            of: self.of,
             path: self.path.clone(),
             online: words(Some(&self.online)),
             offline: words(Some(&self.offline)),

@@ -2,7 +2,7 @@
 
 use wharf_contract::settings::{Context, Named, Node, OneOrMany, Spanned, write::check_write};
 
-use super::{DiscoverSettings, LinkSettings, MOST_POINTS, PointSettings, PublishWrite};
+use super::{DiscoverSettings, LinkSettings, MOST_POINTS, PointSettings, PublishWrite, Whose};
 use crate::topic::Pattern;
 use crate::value::ValueType;
 
@@ -42,11 +42,17 @@ pub(super) fn discover(this: &DiscoverSettings, node: &Node, cx: &mut Context<'_
     }
     let mut topics = this.topic.iter().flat_map(|topics| topics.iter());
     let mut own = this.points.iter().flat_map(|(_, point)| point.topic.iter()).flat_map(|topics| topics.iter());
-    let available = this.available.as_ref().map(|available| &available.topic);
     let nameless = |topic: &&Spanned<Pattern>| !topic.names_device();
-    if let Some(topic) = topics.find(nameless).or_else(|| own.find(nameless)).or(available.filter(nameless)) {
+    if let Some(topic) = topics.find(nameless).or_else(|| own.find(nameless)) {
         cx.problem(cx.here(node), format!("`{}` does not say which device it is", topic.value))
             .help("write {device} for the level that names it");
+    }
+    // What is said of a gateway is said of all that it hears.
+    let available = this.available.iter().flat_map(|topics| topics.iter());
+    let mut of_devices = available.filter(|available| available.of == Whose::Device).map(|available| &available.topic);
+    if let Some(topic) = of_devices.find(nameless) {
+        cx.problem(cx.here(node), format!("`{}` does not say which device it is", topic.value))
+            .help("write {device} for the level that names it; or of: gateway, if it is about what hears them all");
     }
     if let Some(entry) = this.points.entries().iter().find(|entry| entry.value.write.is_some()) {
         cx.problem(entry.name.span, "a point of devices that are discovered cannot be written")

@@ -67,8 +67,9 @@ settings! {
         /// The topic of its points that name none: with a path each, the payload is JSON. Of a list, what
         /// comes on any of them counts.
         topic: Option<OneOrMany<Spanned<Pattern>>> = None,
-        /// Where it says whether it is there.
-        available: Option<AvailableSettings> = None,
+        /// Where it is said whether it is there. Of a list, all have to say that it is: its own topic, and that of the
+        /// gateway it is heard through.
+        available: Option<OneOrMany<AvailableSettings>> = None,
         /// Where the payload says when it was made. Without it, the time of arrival counts.
         time: Option<TimeSettings> = None,
         /// What makes it tell its values: published when the gateway connects, when the device comes, and for a read
@@ -95,8 +96,8 @@ settings! {
         most: Ranged<u16, 1, 1_000> = Ranged::new(50),
         /// The topic of their points that name none, such as zigbee2mqtt/{device}.
         topic: Option<OneOrMany<Spanned<Pattern>>> = None,
-        /// Where each says whether it is there.
-        available: Option<AvailableSettings> = None,
+        /// Where it is said of each whether it is there. Of a list, all have to say that it is.
+        available: Option<OneOrMany<AvailableSettings>> = None,
         /// Where the payload says when it was made. Without it, the time of arrival counts.
         time: Option<TimeSettings> = None,
         /// What values are that the broker had retained when the gateway connects.
@@ -123,16 +124,29 @@ setting_enum! {
 }
 
 settings! {
-    /// Where a device says whether it is there.
+    /// Where it is said whether a device is there.
     pub struct AvailableSettings {
-        /// The topic: that of its last will, as a rule.
+        /// The topic: that of a last will, as a rule. Where + fits several, one that says so is enough.
         topic: Spanned<Pattern>,
-        /// The way to it, if the payload is JSON.
+        /// Whose word it is.
+        of: Whose = Whose::Device,
+        /// The way to it, if the payload is JSON. A payload that is not is taken as it is.
         path: Option<JsonPath> = None,
         /// What says that it is there.
         online: OneOrMany<Word> = OneOrMany::one(Word(String::from("online"))),
         /// What says that it is not.
         offline: OneOrMany<Word> = OneOrMany::one(Word(String::from("offline"))),
+    }
+}
+
+setting_enum! {
+    /// Whose word it is.
+    pub enum Whose {
+        /// The device's own.
+        Device = "device",
+        /// That of the gateway it is heard through. If that one is gone, so is the device; that it is there says
+        /// nothing of the device by itself.
+        Gateway = "gateway",
     }
 }
 

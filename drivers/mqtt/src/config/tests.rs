@@ -112,4 +112,11 @@ fn devices_to_discover_have_a_level_that_names_them_and_are_not_written() {
         &["discover[0].points.t: a point of devices that are discovered cannot be written"],
     );
     check(&json!({ "discover": [{ "topic": "z/{device}" }] }), &["discover[0]: `points` is missing"]);
+    let with = |available: serde_json::Value| json!({ "discover": [{ "topic": "z/{device}", "available": available, "points": { "t": { "path": "t" } } }] });
+    check(
+        &with(json!({ "topic": "z/bridge/state" })),
+        &["discover[0]: `z/bridge/state` does not say which device it is"],
+    );
+    check(&with(json!([{ "topic": "z/{device}/up" }, { "topic": "z/bridge/state", "of": "gateway" }])), &[]);
+    check(&with(json!([])), &["discover[0].available: the list is empty"]);
 }

@@ -82,6 +82,101 @@ fn a_device_says_whether_it_is_there() {
     assert_eq!(refused(&mut boiler, live("boiler/status", "rebooting")), ["availability"]);
 }
 
+/// What a message says of who is there, as `lamp+` and `lamp-`.
+fn there(roster: &mut Roster, message: Message<'_>) -> Vec<String> {
+    let heard = roster.take(message, now()).heard.into_iter();
+    heard.filter_map(|heard| Some(format!("{}{}", heard.device, if heard.alive? { '+' } else { '-' }))).collect()
+}
+
+/// Devices behind Zigbee2MQTT: one that is listed, and those to discover.
+fn zigbee() -> Roster {
+    let available = |name: &str| {
+        json!([{ "topic": format!("z/{name}/availability"), "path": "state" },
+            { "topic": "z/bridge/state", "path": "state", "of": "gateway" }])
+    };
+    let points = json!({ "t": { "path": "t" } });
+    let mut roster = roster(json!({
+        "devices": { "lamp": { "topic": "z/lamp", "available": available("lamp"), "points": points } },
+        "discover": [{ "topic": "z/{device}", "available": available("{device}"), "points": points }],
+    }));
+    roster.belongs_to("gw1");
+    roster
+}
+
+const ONLINE: &str = r#"{"state":"online"}"#;
+const OFFLINE: &str = r#"{"state":"offline"}"#;
+
+#[test]
+fn a_bridge_that_is_gone_takes_its_devices_along() {
+    let mut zigbee = zigbee();
+    let bridge = "z/bridge/state";
+    // What the broker had retained, in its order.
+    assert_eq!(there(&mut zigbee, kept(bridge, ONLINE)), [""; 0], "of the lamp it says nothing");
+    assert_eq!(there(&mut zigbee, kept("z/lamp/availability", ONLINE)), ["lamp+"]);
+    assert_eq!(there(&mut zigbee, live("z/hall", r#"{"t":1}"#)), ["hall+"]);
+    assert_eq!(there(&mut zigbee, live("z/attic", r#"{"t":1}"#)), ["attic+"]);
+    assert_eq!(there(&mut zigbee, live("z/attic/availability", OFFLINE)), ["attic-"]);
+    // Its last will.
+    assert_eq!(there(&mut zigbee, live(bridge, OFFLINE)), ["lamp-", "attic-", "hall-"]);
+    assert_eq!(there(&mut zigbee, live("z/lamp/availability", ONLINE)), ["lamp-"], "all have to say so");
+    assert_eq!(there(&mut zigbee, live(bridge, ONLINE)), ["lamp+", "attic-", "hall+"], "as they were before");
+    assert_eq!(zigbee.found(), 2, "the bridge is no device");
+}
+
+#[test]
+fn a_bridge_speaks_plainly_as_well() {
+    let mut zigbee = zigbee();
+    there(&mut zigbee, live("z/lamp", r#"{"t":1}"#));
+    assert_eq!(there(&mut zigbee, live("z/bridge/state", "offline")), ["lamp-"]);
+    assert_eq!(there(&mut zigbee, live("z/bridge/state", "online")), ["lamp+"]);
+    assert_eq!(refused(&mut zigbee, live("z/bridge/state", "error")), ["availability", "availability"]);
+    assert_eq!(there(&mut zigbee, live("z/bridge/state", "error")), [""; 0], "nor does that say anything of the lamp");
+}
+
+#[test]
+fn a_message_that_comes_late_shows_that_its_device_is_there() {
+    let mut zigbee = zigbee();
+    assert_eq!(there(&mut zigbee, live("z/bridge/state", OFFLINE)), ["lamp-"]);
+    assert_eq!(there(&mut zigbee, kept("z/lamp", r#"{"t":1}"#)), [""; 0], "what was kept does not");
+    assert_eq!(there(&mut zigbee, live("z/lamp", r#"{"t":1}"#)), ["lamp+"]);
+    assert_eq!(there(&mut zigbee, live("z/lamp/availability", OFFLINE)), ["lamp-"]);
+}
+
+#[test]
+fn who_is_discovered_while_the_bridge_is_gone_begins_so() {
+    let mut zigbee = zigbee();
+    there(&mut zigbee, kept("z/bridge/state", OFFLINE));
+    assert_eq!(said(&mut zigbee, kept("z/hall", r#"{"t":1}"#)), ["hall/t=1 stale"]);
+    assert_eq!(there(&mut zigbee, kept("z/hall/availability", ONLINE)), ["hall-"]);
+    assert_eq!(there(&mut zigbee, live("z/bridge/state", ONLINE)), ["hall+"]);
+}
+
+#[test]
+fn a_new_connection_begins_with_what_its_broker_says() {
+    let mut zigbee = zigbee();
+    there(&mut zigbee, live("z/lamp", r#"{"t":1}"#));
+    there(&mut zigbee, live("z/bridge/state", ONLINE));
+    zigbee.forget_who_is_there();
+    assert_eq!(there(&mut zigbee, kept("z/lamp/availability", ONLINE)), [""; 0], "the bridge has not spoken yet");
+    assert_eq!(there(&mut zigbee, kept("z/bridge/state", OFFLINE)), ["lamp-"]);
+}
+
+#[test]
+fn a_sensor_that_several_gateways_hear_is_gone_with_the_last_of_them() {
+    let mut radio = roster(json!({ "discover": [{ "topic": "home/+/BTtoMQTT/{device}",
+        "available": { "topic": "home/+/LWT", "of": "gateway" }, "points": { "t": { "path": "tempc" } } }] }));
+    there(&mut radio, kept("home/OpenMQTTGateway/LWT", "online"));
+    there(&mut radio, kept("home/TheengsGateway/LWT", "online"));
+    assert_eq!(there(&mut radio, live("home/OpenMQTTGateway/BTtoMQTT/A4C138", r#"{"tempc":2}"#)), ["A4C138+"]);
+    assert_eq!(there(&mut radio, live("home/OpenMQTTGateway/LWT", "offline")), ["A4C138+"]);
+    assert_eq!(there(&mut radio, live("home/TheengsGateway/LWT", "offline")), ["A4C138-"]);
+    assert_eq!(there(&mut radio, live("home/TheengsGateway/LWT", "online")), ["A4C138+"]);
+    for number in 2..16 {
+        assert_eq!(refused(&mut radio, live(&format!("home/{number}/LWT"), "online")), [""; 0]);
+    }
+    assert_eq!(refused(&mut radio, live("home/16/LWT", "online")), ["availability"]);
+}
+
 #[test]
 fn what_the_broker_had_kept_is_stale_unless_it_says_when_it_was_made() {
     let with = |more: serde_json::Value| {

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::topics::{self, is_filter, is_topic};
 use super::{Action, Client};
@@ -11,8 +14,10 @@ use crate::upstream::Request;
 /// How many messages of one client may be on their way to the broker, and how many of its subscriptions.
 const MOST_PENDING: usize = 16;
 
-/// How many acknowledged messages are remembered, to know them again.
+/// How many acknowledged messages are remembered, to know them again, and for how long: small sensors have few ids, and
+/// what looks the same later is another message whose first sending was lost.
 const MOST_REMEMBERED: usize = 16;
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Pending {
@@ -36,8 +41,8 @@ struct Asked {
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     pending: VecDeque<Pending>,
-    /// The last messages of QoS 1 that were acknowledged: their ids, and what they said.
-    acknowledged: VecDeque<(u16, u64)>,
+    /// The last messages of QoS 1 that were acknowledged: their ids, what they said, and when that was.
+    acknowledged: VecDeque<(u16, u64, Instant)>,
     asked: Vec<Asked>,
 }
 
@@ -77,7 +82,7 @@ impl Client {
         }
         if tag.is_some() {
             let print = print(&publish, &topic);
-            match self.inbound.repeated(&publish, print) {
+            match self.inbound.repeated(&publish, print, self.heard) {
                 Some(answer) => {
                     out.push(Action::Count("repeated"));
                     out.extend(answer.map(|message| Action::Send(message(number))));
@@ -91,12 +96,12 @@ impl Client {
             }
         }
         out.push(Action::Count("published"));
-        let (payload, retain) = (publish.data, publish.retain);
-        out.push(Action::Ask(Request::Publish { topic, payload, qos, retain, tag }));
+        let (payload, retain, repeated) = (publish.data, publish.retain, publish.dup && tag.is_some());
+        out.push(Action::Ask(Request::Publish { topic, payload, qos, retain, tag, repeated }));
     }
 
     /// The broker has what the client has published.
-    pub(super) fn published(&mut self, id: u16, out: &mut Vec<Action>) {
+    pub(super) fn published(&mut self, id: u16, now: Instant, out: &mut Vec<Action>) {
         let Inbound { pending, acknowledged, .. } = &mut self.inbound;
         let Some(at) = pending.iter().position(|pending| pending.id == id && !pending.taken) else { return };
         match pending.get_mut(at) {
@@ -106,8 +111,10 @@ impl Client {
             }
             _ => {
                 let Some(done) = pending.remove(at) else { return };
+                // Its id has a new meaning now.
+                acknowledged.retain(|(of, ..)| *of != id);
                 acknowledged.truncate(MOST_REMEMBERED - 1);
-                acknowledged.push_front((id, done.print));
+                acknowledged.push_front((id, done.print, now));
                 out.push(Action::Send(Message::PubAck { topic: done.topic, id, code: Return::Accepted }));
             }
         }
@@ -184,8 +191,15 @@ impl Client {
 type Again = Box<dyn Fn(u16) -> Message>;
 
 impl Inbound {
+    /// Its client connects anew, and nothing is under way. What was acknowledged it may repeat all the same: it has not
+    /// heard so.
+    pub(super) fn begin(&mut self) {
+        self.pending.clear();
+        self.asked.clear();
+    }
+
     /// Whether this message has come before; and the answer, if there is one already.
-    fn repeated(&self, publish: &Publish, print: u64) -> Option<Option<Again>> {
+    fn repeated(&self, publish: &Publish, print: u64, now: Instant) -> Option<Option<Again>> {
         let id = publish.id;
         if let Some(pending) = self.pending.iter().find(|pending| pending.id == id) {
             // A message of QoS 2 is known by its id alone until it is released.
@@ -195,7 +209,10 @@ impl Inbound {
             };
         }
         // Of QoS 1, ids come again soon: the client has to say that it repeats, and the same.
-        let known = publish.dup && publish.qos == Qos::AtLeastOnce && self.acknowledged.contains(&(id, print));
+        let is_same = |(of, was, at): &(u16, u64, Instant)| {
+            (*of, *was) == (id, print) && now.saturating_duration_since(*at) <= REMEMBERED_FOR
+        };
+        let known = publish.dup && publish.qos == Qos::AtLeastOnce && self.acknowledged.iter().any(is_same);
         known.then(|| Some(Box::new(move |topic| Message::PubAck { topic, id, code: Return::Accepted }) as Again))
     }
 

@@ -264,7 +264,7 @@ impl Client {
             News::Connected if self.state == State::Joining => self.let_in(now, out),
             News::Connected => {}
             News::Refused(_) => self.refuse(Return::Congestion, out),
-            News::Published(id) => self.published(id, out),
+            News::Published(id) => self.published(id, now, out),
             News::Subscribed(id, granted) => self.subscribed(id, granted, out),
             News::Unsubscribed(id) => self.unsubscribed(id, out),
             News::Delivery(delivery) => self.deliver(delivery, now, out),
@@ -341,7 +341,8 @@ impl Client {
         } else {
             self.topics.doubt();
         }
-        (self.inbound, self.outbound) = (Inbound::default(), Outbound::default());
+        self.inbound.begin();
+        self.outbound = Outbound::default();
         self.will = None;
         self.ask_for_will(now, out);
     }
@@ -478,7 +479,7 @@ impl Will {
     /// What publishes it.
     pub fn publish(self) -> Request {
         let Self { topic, payload, qos, retain } = self;
-        Request::Publish { topic, payload, qos, retain, tag: None }
+        Request::Publish { topic, payload, qos, retain, tag: None, repeated: false }
     }
 }
 

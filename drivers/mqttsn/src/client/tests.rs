@@ -70,7 +70,16 @@ fn publish(qos: Qos, topic: Topic, id: u16, data: &'static str) -> Publish {
 
 fn ask(topic: &str, payload: &'static str, qos: Qos, tag: Option<u16>) -> Action {
     let payload = Bytes::from_static(payload.as_bytes());
-    Action::Ask(Request::Publish { topic: topic.into(), payload, qos, retain: false, tag })
+    Action::Ask(Request::Publish { topic: topic.into(), payload, qos, retain: false, tag, repeated: false })
+}
+
+/// The same, which the client says it repeats.
+fn ask_again(topic: &str, payload: &'static str, qos: Qos, id: u16) -> Action {
+    let Action::Ask(Request::Publish { topic, payload, qos, retain, tag, .. }) = ask(topic, payload, qos, Some(id))
+    else {
+        unreachable!()
+    };
+    Action::Ask(Request::Publish { topic, payload, qos, retain, tag, repeated: true })
 }
 
 fn delivery(topic: &str, payload: &'static str, qos: Qos, id: u16) -> News {
@@ -170,6 +179,26 @@ fn a_message_of_qos_1_is_acknowledged_when_the_broker_has_it_and_published_once(
     assert_eq!(scene.say(Message::Publish(again)), [acknowledged]);
     // The same id, and not a repetition.
     assert_eq!(scene.say(Message::Publish(first)), [ask("t1", "1", Qos::AtLeastOnce, Some(5))]);
+}
+
+#[test]
+fn what_is_repeated_after_another_connect_is_known_for_a_minute_and_otherwise_said_to_the_broker_to_be_repeated() {
+    let mut scene = Scene::active(CLEAN);
+    let first = publish(Qos::AtLeastOnce, Topic::Short(*b"t1"), 5, "1");
+    let again = || Message::Publish(Publish { dup: true, ..first.clone() });
+    let acknowledged = send(Message::PubAck { topic: 0x7431, id: 5, code: Return::Accepted });
+    let connect = |scene: &mut Scene| {
+        scene.client.connect_again(CLEAN, scene.now, &mut scene.out);
+        scene.news(News::Connected);
+    };
+    scene.say(Message::Publish(first.clone()));
+    connect(&mut scene);
+    assert_eq!(scene.say(again()), [ask_again("t1", "1", Qos::AtLeastOnce, 5)], "who knows whether the broker has it");
+    scene.news(News::Published(5));
+    connect(&mut scene);
+    assert_eq!(scene.say(again()), [acknowledged]);
+    scene.now += Duration::from_secs(61);
+    assert_eq!(scene.say(again()), [ask_again("t1", "1", Qos::AtLeastOnce, 5)], "so late it is another");
 }
 
 #[test]

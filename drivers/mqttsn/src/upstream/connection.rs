@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// and a half times that.
 const KEEP_ALIVE: u16 = 30;
 
-/// The largest packet that is taken from the broker, in bytes.
-const LARGEST: usize = 1 << 20;
+/// The largest packet that is taken from the broker, in bytes. Of itself the gateway's own broker takes packets of 1 MiB, and
+/// a topic that its publisher had a number for is longer when it goes out again.
+const LARGEST: usize = 2 << 20;
 
 /// How many requests may wait for a connection.
 pub const REQUESTS_WAITING: usize = 256;
@@ -213,11 +214,15 @@ impl Connection {
 
     fn ask(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Publish { topic, payload, qos: hard, retain, tag } => {
+            Request::Publish { topic, payload, qos: hard, retain, tag, repeated } => {
                 let mut publish = Publish::from_bytes(topic, qos(hard), payload);
                 publish.retain = retain;
                 if hard != Qos::AtMostOnce {
-                    publish.pkid = self.free_id()?;
+                    // Under the client's own number, so that the broker knows again what the client repeats over a
+                    // connection that is not the first.
+                    let own = tag.filter(|tag| !self.is_used(*tag));
+                    publish.dup = repeated && own.is_some();
+                    publish.pkid = own.map_or_else(|| self.free_id(), Ok)?;
                     self.publishing.insert(publish.pkid, (tag, Sent::Message));
                 }
                 self.put(&Packet::Publish(publish))
@@ -303,15 +308,18 @@ impl Connection {
     fn free_id(&mut self) -> io::Result<u16> {
         for _ in 0..=u16::MAX {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let id = self.last_id;
-            let used = self.publishing.contains_key(&id)
-                || self.subscribing.contains_key(&id)
-                || self.unsubscribing.contains_key(&id);
-            if !used {
-                return Ok(id);
+            if !self.is_used(self.last_id) {
+                return Ok(self.last_id);
             }
         }
         Err(io::Error::other("the broker acknowledges nothing"))
+    }
+
+    fn is_used(&self, id: u16) -> bool {
+        id == 0
+            || self.publishing.contains_key(&id)
+            || self.subscribing.contains_key(&id)
+            || self.unsubscribing.contains_key(&id)
     }
 
     fn ping(&mut self) -> io::Result<()> {

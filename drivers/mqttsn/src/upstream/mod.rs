@@ -51,6 +51,8 @@ pub enum Request {
         retain: bool,
         /// What [`News::Published`] names. `None`: nobody asks.
         tag: Option<u16>,
+        /// Whether the client says that it repeats what it has said with that tag.
+        repeated: bool,
     },
     /// To hear of something.
     Subscribe {

@@ -100,9 +100,15 @@ impl<K: Copy + PartialEq> Shared<K> {
         let Some(at) = found else { return };
         let number = self.sessions.get(at).and_then(|session| session.now).map_or(0, |(_, number)| number);
         match request {
-            Request::Publish { topic, payload, qos, retain, tag } => {
-                let tag = tag.map(|tag| self.tag(key, number, tag, Asked::Publish));
-                out.push(Step::Ask(Request::Publish { topic, payload, qos, retain, tag }));
+            Request::Publish { topic, payload, qos, retain, tag, repeated } => {
+                // What the client repeats after another CONNECT may be under way still: it hears of that.
+                if repeated && let Some(session) = self.under_way(key, tag) {
+                    *session = number;
+                    return;
+                }
+                // With a tag of the connection's own it says nothing to the broker that the client repeats it.
+                let (tag, repeated) = (tag.map(|tag| self.tag(key, number, tag, Asked::Publish)), false);
+                out.push(Step::Ask(Request::Publish { topic, payload, qos, retain, tag, repeated }));
             }
             Request::Subscribe { filter, qos, tag } => {
                 let Some(session) = self.sessions.get_mut(at) else { return };
@@ -236,6 +242,13 @@ impl<K: Copy + PartialEq> Shared<K> {
             }
         }
         out.extend(delivery.receipt.map(|receipt| Step::Ask(Request::Done(receipt))));
+    }
+
+    /// The session of a client that is told when the broker has what was published with that tag, if it has not yet.
+    fn under_way(&mut self, key: K, tag: Option<u16>) -> Option<&mut u32> {
+        self.asked.values_mut().find_map(|(of, session, its, asked)| {
+            (*of == key && Some(*its) == tag && matches!(asked, Asked::Publish)).then_some(session)
+        })
     }
 
     /// A tag of the connection's, for one of a client's. 0 is nobody's.

@@ -18,6 +18,7 @@ use wharf_contract::port::PortEnd;
 use wharf_contract::{Driver, DriverError, Health, LinkEvent, Port};
 use wharf_mqttsn::message::{Message, Publish, Qos, Return, Topic};
 use wharf_mqttsn::{LinkSettings, MqttSn};
+use wharf_test_support::lab::free_port;
 use wharf_test_support::settings::valid;
 
 /// How long anything may take. No test depends on its being shorter.
@@ -41,7 +42,7 @@ pub struct Mosquitto {
 impl Mosquitto {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let file = folder.path().join("mosquitto.conf");
         let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
         std::fs::write(&file, text).unwrap();
@@ -200,7 +201,7 @@ fn merge(all: &mut Value, more: Value) {
 
 /// A port of loopback that nobody has.
 pub fn free_address() -> SocketAddr {
-    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// A scripted client.

@@ -211,12 +211,18 @@ fn what_is_retained_is_bounded() {
     for topic in ["a", "b", "c"] {
         site.retain(topic, topic, Qos::AtMostOnce);
     }
+    site.retain("a", &"x".repeat(99), Qos::AtMostOnce);
+    assert_eq!(
+        (figure(&site.figures.retained), figure(&site.figures.not_retained)),
+        (2, 1),
+        "just as large as it may be"
+    );
     site.retain("a", &"x".repeat(100), Qos::AtMostOnce);
     assert_eq!((figure(&site.figures.retained), figure(&site.figures.not_retained)), (1, 2));
     assert_eq!(site.hub.take_not_retained().map(|(topic, _)| topic.to_string()), Some("a".into()));
     assert_eq!(site.hub.take_not_retained(), None, "each is told once");
     // It was published nevertheless.
-    assert_eq!(site.read(&receiver).len(), 4);
+    assert_eq!(site.read(&receiver).len(), 5);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn the_answer_says_what_the_broker_takes() {
     let mut site = Site::new();
     let answer = site.visitor("r").answer;
     assert_eq!((answer.reason, answer.keep_alive, answer.words), (0, None, None));
-    assert_eq!((answer.receive_maximum, answer.maximum_packet, answer.topic_aliases), (100, 262_144, 64));
+    assert_eq!((answer.receive_maximum, answer.maximum_packet, answer.topic_aliases), (100, 1_048_576, 64));
 }
 
 #[test]

@@ -249,6 +249,32 @@ async fn the_largest_packet_passes_and_the_buffer_for_it_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_large_packets_only_so_many_are_under_way_at_once() {
+    let common = common(Limits { packet: 1 << 20, queued_bytes_together: 2 << 20, ..limits() });
+    // A packet of 300 KiB, and all of it but the last byte.
+    let mut packet = b"\x30\x80\xe0\x12\0\x01a".to_vec();
+    packet.resize(4 + (300 << 10), b'x');
+    let (last, most) = packet.split_last().unwrap();
+    let mut first = Raw::v3(&common, "first", 0).await;
+    let mut second = Raw::v3(&common, "second", 0).await;
+    let mut third = Raw::v3(&common, "third", 0).await;
+    first.send(most).await;
+    second.send(most).await;
+    tokio::time::sleep(SOON).await;
+    third.send(most).await;
+    third.is_closed().await;
+    assert_eq!(counted(&common.figures.violations), 1);
+    // Who is done makes room.
+    first.send(&[*last]).await;
+    tokio::time::sleep(SOON).await;
+    let mut fourth = Raw::v3(&common, "fourth", 0).await;
+    fourth.send(&packet).await;
+    second.send(&[*last]).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!((counted(&common.figures.clients), common.large.available_permits()), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_costs_its_neighbours_nothing_and_is_closed() {
     let bounds = Limits { queued: 100, ..limits() };
     let common = common(bounds);

@@ -98,6 +98,26 @@ fn closing_does_not_wait_for_a_hanging_disk_for_ever() {
 }
 
 #[test]
+fn the_largest_message_that_may_be_retained_fits_into_a_frame() {
+    // As `broker.limits.retained_message` has it, from a client and a user with the longest names.
+    let (largest, name) = (3 << 20, "x".repeat(0xffff));
+    let user = Some(name.as_str().into());
+    let content_type = Some("y".repeat(0xffff));
+    let large = Publication {
+        from: Origin::Client { client: name.as_str().into(), user },
+        properties: Some(Box::new(Properties { content_type, ..Properties::default() })),
+        retain: true,
+        ..Publication::new(name.as_str(), "z".repeat(largest - 2 * 0xffff))
+    };
+    assert_eq!(large.size(), largest);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = open(dir.path(), on_request());
+    store.journal().note(Change::Retained(&Arc::new(large.clone())));
+    store.close().unwrap();
+    assert_eq!((store.counters().too_large, found(dir.path()).retained), (0, vec![Arc::new(large)]));
+}
+
+#[test]
 fn what_is_too_large_is_counted_and_the_rest_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (_, store) = open(dir.path(), on_request());

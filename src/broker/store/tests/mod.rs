@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::packet::{RetainedWanted, Wanted};
-use super::super::publication::{Origin, Publication, Qos};
+use super::super::publication::{Origin, Properties, Publication, Qos};
 use super::super::saved::{Change, Journal, Saved, SavedSession, SessionFacts, Stage, Waiting};
 use super::log::{parse_name, seqs};
 use super::{MAX_BODY, Settings, Store};

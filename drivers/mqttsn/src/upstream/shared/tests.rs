@@ -124,3 +124,21 @@ fn a_lost_client_s_will_is_published_and_of_too_many_sessions_the_oldest_that_is
     assert_eq!(dropped.first(), Some(&Step::Count("sessions_dropped")));
     assert_eq!(dropped.get(1), Some(&Step::Ask(Request::Unsubscribe { filter: "a".into(), tag: 0 })));
 }
+
+#[test]
+fn what_a_client_repeats_after_another_connect_is_not_published_again_while_it_is_under_way() {
+    let mut scene = Scene::new();
+    let connect = |session| Request::Connect { session, client: "s1".into(), clean: true, will: None };
+    let publish = |repeated| {
+        let (topic, payload, qos, retain) = ("a".to_owned(), bytes::Bytes::new(), Qos::AtLeastOnce, false);
+        Request::Publish { topic, payload, qos, retain, tag: Some(5), repeated }
+    };
+    scene.ask(1, connect(1));
+    let first = scene.ask(1, publish(false));
+    assert!(matches!(first[..], [Step::Ask(Request::Publish { tag: Some(1), .. })]), "{first:?}");
+    scene.ask(1, Request::Leave);
+    scene.ask(1, connect(2));
+    assert_eq!(scene.ask(1, publish(true)), []);
+    assert_eq!(scene.news(News::Published(1)), [Step::Tell(1, 2, News::Published(5))]);
+    assert_eq!(scene.ask(1, publish(true)).len(), 1, "nothing is under way");
+}
