@@ -31,6 +31,15 @@ pub const LOCAL_WAITING: usize = 4096;
 /// How long what is no reading waits for room in a queue.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// What becomes of a message that finds no room while the gateway stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtStop {
+    /// It is counted as lost.
+    Lose,
+    /// It is left to whoever has published it.
+    Refuse,
+}
+
 /// Where a message is meant to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
@@ -95,20 +104,32 @@ impl North {
     /// until [`North::stop_waiting`]; what finds no room by then is counted as lost by the queue.
     pub async fn publish(&self, message: Message, to: &To) {
         // What comes after a queue was closed has been told of.
-        let _ = self.publish_and_note(message, to, PATIENCE, |_, _| {}).await;
+        let _ = self.offer(message, to, PATIENCE, AtStop::Lose, |_, _| {}).await;
     }
 
-    /// Like [`publish`](Self::publish), with a patience of its own for a queue that is behind; one that is full until its
-    /// uplink takes something is not worth it. `note` hears of each uplink it is for, by place, whether its queue has
-    /// dropped it and why.
+    /// Sends what somebody has published who waits to hear that it was taken. With a patience of its own for a queue that is
+    /// behind; one that is full until its uplink takes something is not worth it. `note` hears of each uplink it is for, by
+    /// place, whether its queue has dropped it and why.
     ///
     /// # Errors
-    /// A queue is closed, because the gateway stops, and did not take it.
-    pub async fn publish_and_note(
+    /// The gateway stops, and a queue did not take it: it is closed, or has no room now. It is not counted, and whoever has
+    /// published it has to keep it.
+    pub async fn pass_on(
         &self,
         message: Message,
         to: &To,
         patience: Duration,
+        note: impl FnMut(usize, Option<LossReason>) + Send,
+    ) -> Result<(), Closed> {
+        self.offer(message, to, patience, AtStop::Refuse, note).await
+    }
+
+    async fn offer(
+        &self,
+        message: Message,
+        to: &To,
+        patience: Duration,
+        at_stop: AtStop,
         mut note: impl FnMut(usize, Option<LossReason>) + Send,
     ) -> Result<(), Closed> {
         self.tap(&message, to);
@@ -116,7 +137,12 @@ impl North {
         let mut taken = Ok(());
         for (place, uplink) in self.uplinks.iter().enumerate() {
             if wanted(to, place, uplink) {
-                match uplink.queue.offer(body.clone(), self.patience(uplink, patience)).await {
+                let offered = tokio::select! {
+                    biased;
+                    offered = uplink.queue.offer(body.clone(), self.patience(uplink, patience, at_stop)) => offered,
+                    () = self.no_waiting.cancelled(), if at_stop == AtStop::Refuse => Err(Closed),
+                };
+                match offered {
                     Ok(dropped) => note(place, dropped),
                     Err(closed) => {
                         came_late(uplink, &message);
@@ -130,11 +156,11 @@ impl North {
     }
 
     /// How long what is no reading waits for room.
-    async fn patience(&self, uplink: &Outlet, patience: Duration) {
+    async fn patience(&self, uplink: &Outlet, patience: Duration, at_stop: AtStop) {
         let patience = if uplink.queue.counters().is_blocking { PATIENCE } else { patience };
         tokio::select! {
             biased;
-            () = self.no_waiting.cancelled() => {}
+            () = self.no_waiting.cancelled(), if at_stop == AtStop::Lose => {}
             () = tokio::time::sleep(patience) => {}
         }
     }

@@ -28,8 +28,8 @@ use crate::uplink::Incoming;
 pub use pattern::{Pattern, PatternError};
 
 /// How long a client that publishes at QoS 0, or at 1 and 2, is held up while a queue has no room: disks are busy
-/// for longer than a moment now and then, and what was published hard is worth waiting for.
-const PATIENCE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+/// for seconds now and then, and what was published hard is worth waiting for.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
 /// Something a client of the local broker has published.
 #[derive(Clone, Debug)]
@@ -229,7 +229,7 @@ impl Up {
             };
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        self.north.publish_and_note(message, &To::Some(uplinks), patience, note).await
+        self.north.pass_on(message, &To::Some(uplinks), patience, note).await
     }
 }
 

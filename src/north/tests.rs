@@ -57,6 +57,21 @@ async fn a_reading_waits_until_the_gateway_stops_and_then_says_who_did_not_get_i
 }
 
 #[tokio::test]
+async fn what_somebody_waits_to_hear_of_is_left_to_them_while_the_gateway_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let (north, queue, route) = blocked(dir.path()).await;
+    let before = queue.counters();
+    north.stop_waiting();
+    let to = To::Some(route);
+    let passed = north.pass_on(large(), &to, Duration::from_secs(60), |_, _| {});
+    assert!(timeout(SOON, passed).await.unwrap().is_err());
+    let after = queue.counters();
+    assert_eq!((after.captured, after.dropped.full), (before.captured, before.dropped.full), "it is not ours");
+    timeout(SOON, north.publish(large(), &To::Everyone)).await.unwrap();
+    assert_eq!(queue.counters().dropped.full, before.dropped.full + 1, "what the gateway says itself is");
+}
+
+#[tokio::test]
 async fn a_message_for_some_is_not_offered_to_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let outlet = |name: &str, link: &str| Outlet {
