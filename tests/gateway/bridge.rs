@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::lab::broker::Mosquitto;
 use crate::lab::client::{Client, Heard};
+use crate::lab::forwarder::Forwarder;
 use crate::lab::gateway::{Gateway, Site};
 use crate::lab::raw::{Heard as Said, Raw, packet, string};
 use crate::lab::{PATIENCE, free_port, wait_for};
@@ -25,10 +26,10 @@ fn ready(gateway: &Gateway, upstream: &Client, name: &str) {
 
 #[test]
 fn a_plug_on_the_local_broker_is_stored_while_upstream_is_away_and_is_commanded_from_there() {
-    let mut broker = Mosquitto::start();
-    let local_port = free_port();
+    let broker = Mosquitto::start();
+    let (way, local_port) = (Forwarder::to(broker.port), free_port());
     let rules = "  up:\n    - { topic: \"tele/{plug}/#\", to: \"site/{plug}/tele/#\" }\n  down:\n    - { topic: \"site/{plug}/cmnd/#\", to: \"cmnd/{plug}/#\" }\n";
-    let site = site("gw1", broker.port, local_port, "5", rules);
+    let site = site("gw1", way.port, local_port, "5", rules);
     let gateway = site.run();
     let upstream = Client::subscribe(broker.port, &["#"]);
     ready(&gateway, &upstream, "gw1");
@@ -37,8 +38,7 @@ fn a_plug_on_the_local_broker_is_stored_while_upstream_is_away_and_is_commanded_
     upstream.publish("site/plug1/cmnd/POWER", "ON");
     assert_eq!(plug.wait_on("cmnd/plug1/POWER").payload, "ON");
 
-    drop(upstream);
-    broker.terminate();
+    way.close();
     gateway.wait_log("uplink down");
     for number in 0..500 {
         plug.publish("tele/plug1/SENSOR", &number.to_string());
@@ -48,9 +48,8 @@ fn a_plug_on_the_local_broker_is_stored_while_upstream_is_away_and_is_commanded_
         let waiting = &site.wharf(&["status"], &["--json"]).json()["uplinks"][0]["queue"];
         (waiting["waiting"].as_u64()? >= 500).then_some(())
     });
-    let upstream_port = broker.port;
-    broker.restart();
-    let upstream = Client::subscribe(upstream_port, &["site/#"]);
+    assert!(upstream.on("site/plug1/tele/SENSOR").is_empty(), "there is no way");
+    way.open();
     wait_for("everything upstream", PATIENCE, || {
         let there: BTreeSet<_> =
             upstream.on("site/plug1/tele/SENSOR").iter().map(|heard| heard.payload.clone()).collect();
