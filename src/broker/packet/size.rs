@@ -1,6 +1,6 @@
 //! How long packets become, in bytes: for what writes them, and for what asks before whether a client takes them.
 
-use crate::broker::publication::{Publication, Qos};
+use super::super::publication::{Publication, Qos};
 
 /// A whole PUBLISH packet of MQTT 5 (chapter 3.3 of the standard).
 pub fn publish_packet(publication: &Publication, qos: Qos, subscriptions: &[u32]) -> usize {
@@ -49,7 +49,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use crate::broker::publication::Properties;
+    use super::super::super::publication::Properties;
 
     use super::*;
 
