@@ -3,9 +3,10 @@
 //!
 //! Readings wait for room in a queue, for as long as it takes: an uplink that is told to block
 //! holds the mapping up, and the drivers' ports count what then finds no room there. Everything
-//! else (answers, health) waits a moment only, so that a queue that takes nothing holds up nobody
-//! who has better things to do. When the gateway stops nothing waits any more, and what finds no
-//! room is counted as lost.
+//! else (answers, health, what is bridged) waits a moment only, so that a queue that takes nothing
+//! holds up nobody who has better things to do. When the gateway stops nothing waits any more, and
+//! what finds no room is counted as lost; but what a local client has published, and waits to hear
+//! was taken, is left to the client.
 
 mod routes;
 

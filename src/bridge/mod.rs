@@ -209,7 +209,7 @@ impl Up {
     /// as lost there.
     ///
     /// # Errors
-    /// A queue is closed, because the gateway stops: nobody has it, and its publisher may not believe so.
+    /// The gateway stops, and a queue is closed or has no room now: nobody has it, and its publisher may not believe so.
     pub async fn pass(&self, published: Published<'_>) -> Result<(), Closed> {
         let wants_answer = published.properties.as_ref().is_some_and(|said| said.response_topic.is_some());
         let [lightly, hard] = PATIENCE;

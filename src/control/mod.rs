@@ -11,7 +11,7 @@
 //! | `{"do":"heard","link":"hall"}` | `{"ok":true,"links":[{"link":"hall","heard":[…]}]}`: whoever is on the air, known or not; without `link` for all |
 //! | `{"do":"nodes","link":"garden"}` | `{"ok":true,"links":[{"link":"garden","nodes":[…]}]}`: what is known of the nodes of MySensors links; without `link` of all |
 //! | `{"do":"read","device":"tank","point":"level"}` | as on `gw1-sys/answer/tank/level`: `{"ok":true,"observed":1.5,…}` |
-//! | `{"do":"write","device":"tank","point":"valve","value":true}` | the same, with `requested`, `written` and, where it is verified, `observed` |
+//! | `{"do":"write","device":"tank","point":"valve","value":true,"expires":"30m"}` | the same, with `requested`, `written` and, where it is verified, `observed` |
 //! | `{"do":"raw","link":"boiler-room","request":"070300640002"}` | `{"ok":true,"outcome":"answer","answer":"0304…"}`, or `silent`, `refused`, `broken` with a `reason` |
 //! | `{"do":"firmware","link":"garden","node":5,"type":1,"version":3,"image":"0c94…"}` | `{"ok":true,"nodes":[{"node":5,"state":"waiting","percent":0}]}`; without `image` it only tells |
 //! | `{"do":"mqttsn","link":"meadow"}` | `{"ok":true,"clients":[{"id":"s1","at":"127.0.0.1:4711","state":"asleep","waiting":0,"topics":2,"heard_s":41}]}` |
@@ -20,9 +20,10 @@
 //! `read` and `write` are commands like those that come down: the rules of the site file hold. `raw`
 //! puts a unit id and a PDU to a Modbus link; one that does not only read needs `"write":true`. These
 //! three wait for their turn on the link, 10 s at most, and are answered within 22 s; four of them
-//! are carried out at once. Each write is logged.
+//! are carried out at once. A `read` or `write` that `expires` later, within an hour, may wait for a device that sleeps, and is
+//! answered within 72 s after that; there is room for four such. Each write is logged.
 //!
-//! A request has at most 1.25 MiB, for firmware, and an answer 1 MiB; eight clients are served at once. Each has 5 s
+//! A request has at most 1.25 MiB, for firmware, and an answer 1 MiB; sixteen clients are served at once. Each has 5 s
 //! to ask and 5 s to take its answer. A gateway that cannot have its socket, on a read-only file system say, warns and goes on
 //! without.
 //!

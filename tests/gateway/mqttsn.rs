@@ -6,7 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use crate::lab::broker::Mosquitto;
 use crate::lab::ca::Ca;
 use crate::lab::client::Client;
-use crate::lab::gateway::Site;
+use crate::lab::gateway::{Gateway, Site};
 use crate::lab::sensor::{ACCEPTED, Sensor, free_field};
 use crate::lab::{PATIENCE, free_port, wait_for};
 use crate::users::reload;
@@ -23,17 +23,31 @@ fn hears_next(socket: &UdpSocket, expected: &[u8]) {
     assert_eq!(&buffer[..length], expected);
 }
 
+/// A gateway whose broker lets everyone in, with a link for sensors, and somebody who hears everything at its broker.
+struct Meadow {
+    gateway: Gateway,
+    site: Site,
+    panel: Client,
+    local: u16,
+    field: SocketAddr,
+}
+
+/// Sensors know that topic as number 1.
+fn meadow(topic: &str) -> Meadow {
+    let (local, field) = (free_port(), free_field());
+    let site = Site::new(&format!(
+        "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{local}] }}\nmqttsn:\n  meadow: {{ udp: \"{field}\", predefined: {{ 1: {topic} }} }}\n"
+    ));
+    let gateway = site.run();
+    gateway.wait_log("local broker listening");
+    let panel = Client::subscribe(local, &["#"]);
+    panel.wait("the link's health", |heard| heard.topic == "gw1-sys/link/meadow" && heard.payload.contains("online"));
+    Meadow { gateway, site, panel, local, field }
+}
+
 #[test]
 fn what_a_sensor_publishes_reaches_local_clients_and_what_they_publish_reaches_the_sensor() {
-    let port = free_port();
-    let field = free_field();
-    let gateway = Site::new(&format!(
-        "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{port}] }}\nmqttsn:\n  meadow: {{ udp: \"{field}\", predefined: {{ 1: meadow/soil }} }}\n"
-    ))
-    .run();
-    gateway.wait_log("local broker listening");
-    let local = Client::subscribe(port, &["#"]);
-    local.wait("the link's health", |heard| heard.topic == "gw1-sys/link/meadow" && heard.payload.contains("online"));
+    let Meadow { gateway: _gateway, panel: local, field, .. } = meadow("meadow/soil");
 
     let sensor = UdpSocket::bind("127.0.0.1:0").unwrap();
     sensor.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -151,14 +165,7 @@ fn other_rights_reach_sensors_that_are_connected_and_without_its_user_a_link_has
 
 #[test]
 fn a_sensor_takes_no_id_of_another_client_and_nobody_takes_that_of_a_sensor() {
-    let (local, field) = (free_port(), free_field());
-    let site = Site::new(&format!(
-        "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{local}] }}\nmqttsn:\n  meadow: {{ udp: \"{field}\", predefined: {{ 1: meadow/soil }} }}\n"
-    ));
-    let gateway = site.run();
-    gateway.wait_log("local broker listening");
-    let panel = Client::subscribe(local, &["#"]);
-    panel.wait("the link's health", |heard| heard.topic == "gw1-sys/link/meadow" && heard.payload.contains("online"));
+    let Meadow { gateway, panel, local, field, .. } = meadow("meadow/soil");
     assert_ne!(Sensor::at(field).connect(panel.id()), ACCEPTED);
     let refused = gateway.wait_log("the client id is another client's");
     assert!(refused.contains("audit: login refused"), "{refused}");
@@ -177,14 +184,7 @@ fn a_sensor_takes_no_id_of_another_client_and_nobody_takes_that_of_a_sensor() {
 
 #[test]
 fn a_command_that_a_sensor_repeats_over_another_connection_is_obeyed_once() {
-    let (local, field) = (free_port(), free_field());
-    let site = Site::new(&format!(
-        "gateway: gw1\nbroker: {{ listen: [127.0.0.1:{local}] }}\nmqttsn:\n  meadow: {{ udp: \"{field}\", predefined: {{ 1: gw1-in/tank/valve }} }}\n"
-    ));
-    let gateway = site.run();
-    gateway.wait_log("local broker listening");
-    let panel = Client::subscribe(local, &["#"]);
-    panel.wait("the link's health", |heard| heard.topic == "gw1-sys/link/meadow" && heard.payload.contains("online"));
+    let Meadow { gateway: _gateway, site, panel, field, .. } = meadow("gw1-in/tank/valve");
     // Nobody has such a device, which is an answer as well.
     let answered = |count: usize| {
         wait_for("the answers", PATIENCE, || (panel.on("gw1-sys/answer/tank/valve").len() == count).then_some(()));
